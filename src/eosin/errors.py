@@ -1,0 +1,76 @@
+"""Every deliberate exception of eosin, in one tree.
+
+EosinError
+├── ConfigError            a recipe, argument or flag is wrong; nothing has run yet
+├── InputError             a file or folder that was given cannot be used
+│   └── CheckpointError    a checkpoint is damaged, or belongs to another run
+├── SlideError             one slide cannot be used; a stream goes on without it
+│   ├── SlideOpenError     the file cannot be opened as a slide
+│   ├── SlideReadError     a region of it cannot be read
+│   ├── MissingMppError    it does not say how large its pixels are
+│   └── NoPlaceError       no place on it can give the patch that was asked for
+├── StreamStalledError     nothing can be drawn anywhere; the stream must stop
+├── TrainingError          a run cannot go on, such as after too many non-finite steps
+└── MissingDependencyError an optional package is needed and not installed
+
+A message has three parts: what is wrong, which value, what to do.
+"""
+
+from pathlib import Path
+
+
+class EosinError(Exception):
+    """The root of all errors that eosin raises on purpose."""
+
+
+class ConfigError(EosinError, ValueError):
+    """A recipe, argument or flag is wrong; nothing has run yet."""
+
+
+class InputError(EosinError):
+    """A file or folder that was given cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is damaged, or belongs to another run."""
+
+
+class SlideError(EosinError):
+    """One slide cannot be used; a stream goes on without it."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["SlideError"], tuple[str, str]]:
+        """Pickle by both arguments, so that the error crosses processes."""
+        return type(self), (self.path, self.reason)
+
+
+class SlideOpenError(SlideError):
+    """The file cannot be opened as a slide."""
+
+
+class SlideReadError(SlideError):
+    """A region of the slide cannot be read."""
+
+
+class MissingMppError(SlideError):
+    """The slide does not say how large its pixels are."""
+
+
+class NoPlaceError(SlideError):
+    """No place on the slide can give the patch that was asked for."""
+
+
+class StreamStalledError(EosinError):
+    """Nothing can be drawn anywhere; the stream must stop."""
+
+
+class TrainingError(EosinError):
+    """A run cannot go on."""
+
+
+class MissingDependencyError(EosinError, ImportError):
+    """An optional package is needed and not installed."""
