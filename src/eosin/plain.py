@@ -1,0 +1,63 @@
+"""Components and configurations as plain JSON values, to store, compare and fingerprint them.
+
+A component is its own configuration (a frozen dataclass), so its class and fields say it all.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+
+import numpy as np
+
+from eosin.errors import ConfigError
+
+TYPE_KEY = "type"
+"""Field that holds the class of a component in its plain form."""
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+
+
+def to_plain(value: object) -> Plain:
+    """Return a value that JSON can hold and that tells two different settings apart.
+
+    Raises:
+        ConfigError: If some part is neither data nor a dataclass, so that it could not be compared.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return to_plain(value.item())
+    if isinstance(value, PurePath):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {TYPE_KEY: type(value).__qualname__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    raise ConfigError(
+        f"{value!r} of type {type(value).__name__} cannot be written into a configuration; "
+        "make it a frozen dataclass whose fields are plain values"
+    )
+
+
+def fingerprint(value: object) -> str:
+    """Return 16 hexadecimal digits that change when any setting changes."""
+    text = json.dumps(to_plain(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Plain, new: Plain, name: str = "") -> Iterator[str]:
+    """Yield one line per setting that differs, by its dotted name."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            below = f"{name}.{key}" if name else key
+            yield from differences(old.get(key), new.get(key), below)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for position, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from differences(before, after, f"{name}.{position}")
+    elif old != new:
+        yield f"{name}: was {old!r}, now {new!r}"

@@ -1,0 +1,14 @@
+"""Thumbnail to mask: where the tissue of a slide is."""
+
+from eosin.tissue.base import TissueDetector, detect_tissue
+from eosin.tissue.hsv import HSVTissueDetector
+from eosin.tissue.mask import TissueMask
+from eosin.tissue.otsu import OtsuTissueDetector
+
+__all__ = [
+    "HSVTissueDetector",
+    "OtsuTissueDetector",
+    "TissueDetector",
+    "TissueMask",
+    "detect_tissue",
+]
