@@ -1,4 +1,4 @@
-"""Slides through the OpenSlide library: every vendor format, and the reference for other readers."""
+"""Slides through the OpenSlide library: every vendor format, the reference for other readers."""
 
 import threading
 from collections.abc import Callable, Mapping

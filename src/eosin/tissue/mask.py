@@ -5,7 +5,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Int
 
-_MAX_JITTERS = 64
+_MAX_JITTERS = 256
 
 
 class Extent(NamedTuple):
@@ -55,7 +55,7 @@ class TissueMask:
             - self._area(bottom, left)
             + self._area(top, left)
         )
-        return covered / ((right - left) * (bottom - top))
+        return float(covered / ((right - left) * (bottom - top)))
 
     def draw_place(
         self, rng: np.random.Generator, extent: Extent, threshold: float

@@ -1,0 +1,75 @@
+"""Stain augmentation: hematoxylin, eosin and DAB scaled and shifted, each on its own.
+
+With P the pixel in [0, 1], D = -ln(P + 1e-6) its optical density and S = D M^-1 the stains, the
+formula S' = alpha S + beta, P' = exp(-S' M) - 1e-6 is one affine map of the optical density:
+D' = D (M^-1 diag(alpha) M) + beta M. So it costs a look-up table, one 3x3 product and an
+exponential.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from eosin.errors import ConfigError
+from eosin.transforms.base import Image, Transform
+
+RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+"""Optical density per stain and colour channel. Source: Ruifrok & Johnston 2001."""
+
+_HED_FROM_RGB = np.linalg.inv(RGB_FROM_HED)
+_EPSILON = 1e-6
+_DENSITY_OF_GREY = -np.log(np.arange(256) / 255 + _EPSILON).astype(np.float32)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HEDColorAugmentation(Transform):
+    """Scale each stain by alpha ~ U(1 - sigma, 1 + sigma) and shift it by beta ~ U(-b, b).
+
+    Results are rounded to the nearest grey level.
+
+    Source: Tellez et al. 2019 (sigma 0.05 is their "light", 0.2 their "strong"); Midnight does not
+    state its sigma.
+    """
+
+    sigma: float = 0.05
+    """Half width of the scales around 1."""
+    sigma_bias: float | None = None
+    """Half width b of the shifts in optical density; `sigma` when None."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma < 1:
+            raise ConfigError(f"sigma={self.sigma} must be in [0, 1)")
+        if self.sigma_bias is not None and self.sigma_bias < 0:
+            raise ConfigError(f"sigma_bias={self.sigma_bias} must not be negative")
+
+    def apply(self, image: Image, rng: np.random.Generator) -> Image:
+        if image.dtype != np.uint8:
+            raise ConfigError(
+                "HEDColorAugmentation works on uint8; put it before NormalizeTransform"
+            )
+        bias = self.sigma if self.sigma_bias is None else self.sigma_bias
+        alpha = rng.uniform(1 - self.sigma, 1 + self.sigma, 3)
+        beta = rng.uniform(-bias, bias, 3)
+        return perturb_stains(image, alpha, beta)
+
+
+def perturb_stains(
+    image: UInt8[np.ndarray, "height width 3"],
+    alpha: Float[np.ndarray, " 3"],
+    beta: Float[np.ndarray, " 3"],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Scale the stains of an RGB image by alpha and shift them by beta (optical density)."""
+    linear = _HED_FROM_RGB @ np.diag(alpha) @ RGB_FROM_HED
+    shift = beta @ RGB_FROM_HED
+    affine = np.hstack([linear.T, shift[:, None]])
+    density: Float32[np.ndarray, "h w 3"] = cv2.LUT(image, _DENSITY_OF_GREY)
+    # The sign of the exponent rides on the matrix.
+    exponent = cv2.transform(density, (-affine).astype(np.float32))
+    light = cv2.exp(exponent, dst=exponent)
+    # One pass: undo the division by 255, round to the nearest, saturate. The absolute value that it
+    # takes touches only the -255e-6 of a black pixel.
+    return np.asarray(cv2.convertScaleAbs(light, alpha=255, beta=-255 * _EPSILON), dtype=np.uint8)
