@@ -1,0 +1,1 @@
+"""Turn features into numbers that say how far they can be trusted."""
