@@ -32,9 +32,9 @@ class TissueMask:
         rows, columns = mask.shape
         self.cell_width_l0 = width_l0 / columns
         self.cell_height_l0 = height_l0 / rows
-        self._integral = np.zeros((rows + 1, columns + 1), np.int64)
-        self._integral[1:, 1:] = mask.cumsum(0, dtype=np.int64).cumsum(1)
-        self._corner_cells: dict[tuple[Extent, float], Int[np.ndarray, " cells"]] = {}
+        self._integral = np.zeros((rows + 1, columns + 1), np.int32)
+        self._integral[1:, 1:] = mask.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
+        self._corners: dict[tuple[Extent, float], _Corners] = {}
 
     @property
     def tissue_fraction(self) -> float:
@@ -74,30 +74,29 @@ class TissueMask:
         Returns:
             Level-0 x and y, or None when there is no such place.
         """
-        cells = self._possible_corners(extent, threshold)
-        if cells.size == 0:
+        corners = self._corners_of(extent, threshold)
+        if corners.num_cells == 0:
             return None
-        columns = self.mask.shape[1]
         max_x, max_y = self.width_l0 - extent.width_l0, self.height_l0 - extent.height_l0
         for _ in range(_MAX_JITTERS):
-            row, column = divmod(int(cells[rng.integers(cells.size)]), columns)
+            row, column = corners.cell(int(rng.integers(corners.num_cells)))
             x = int((column + rng.random()) * self.cell_width_l0)
             y = int((row + rng.random()) * self.cell_height_l0)
             if x <= max_x and y <= max_y and self.fraction(x, y, extent) >= threshold:
                 return x, y
         return None
 
-    def _possible_corners(self, extent: Extent, threshold: float) -> Int[np.ndarray, " cells"]:
-        """Return the flat indices of cells in which the corner of a good window may lie."""
+    def _corners_of(self, extent: Extent, threshold: float) -> "_Corners":
         key = (extent, threshold)
-        if key not in self._corner_cells:
-            self._corner_cells[key] = self._find_corners(extent, threshold)
-        return self._corner_cells[key]
+        if key not in self._corners:
+            self._corners[key] = _Corners(self._possible_corners(extent, threshold))
+        return self._corners[key]
 
-    def _find_corners(self, extent: Extent, threshold: float) -> Int[np.ndarray, " cells"]:
+    def _possible_corners(
+        self, extent: Extent, threshold: float
+    ) -> Bool[np.ndarray, "height width"]:
+        """Return the cells in which the top-left corner of a good window may lie."""
         rows, columns = self.mask.shape
-        if extent.width_l0 > self.width_l0 or extent.height_l0 > self.height_l0:
-            return np.zeros(0, np.int64)
         # All windows with a corner in the cell lie in the cells from it to one beyond the window,
         # so their tissue is at most what those hold.
         width = extent.width_l0 / self.cell_width_l0
@@ -114,7 +113,7 @@ class TissueMask:
         fits_x = left * self.cell_width_l0 <= self.width_l0 - extent.width_l0
         fits_y = top * self.cell_height_l0 <= self.height_l0 - extent.height_l0
         possible = (most >= threshold * width * height) & fits_y[:, None] & fits_x[None, :]
-        return np.flatnonzero(possible)
+        return np.asarray(possible, dtype=bool)
 
     def _area(self, row: float, column: float) -> float:
         """Return the mask area above and left of a fractional position, in cells."""
@@ -129,3 +128,19 @@ class TissueMask:
 
     def _at(self, row: int, column: int) -> float:
         return float(self._integral[row, column])
+
+
+@final
+class _Corners:
+    """Cells of a mask, countable: one byte a cell, where a list of them would take eight."""
+
+    def __init__(self, cells: Bool[np.ndarray, "height width"]) -> None:
+        self._cells = cells
+        self._up_to_row: Int[np.ndarray, " height"] = cells.sum(1).cumsum()
+        self.num_cells = int(self._up_to_row[-1])
+
+    def cell(self, number: int) -> tuple[int, int]:
+        """Return row and column of a cell by its number in reading order."""
+        row = int(np.searchsorted(self._up_to_row, number, side="right"))
+        before = int(self._up_to_row[row - 1]) if row else 0
+        return row, int(np.flatnonzero(self._cells[row])[number - before])

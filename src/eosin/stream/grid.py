@@ -1,0 +1,79 @@
+"""Streams that end: every cell of a grid on every slide, once per pass."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import final
+
+from eosin.errors import SlideError
+from eosin.sampling.grid import GridSampler
+from eosin.stream.draw import PatchRecipe, slide_rejection
+from eosin.stream.order import LaneOrder
+from eosin.stream.result import PatchResult, Rejection
+from eosin.stream.slides import SlideStore
+
+
+@final
+class GridOrder:
+    """Sample i is the i-th cell, slide after slide; counts come from the masks as they are needed.
+
+    A slide that cannot be used has no cells.
+    """
+
+    def __init__(
+        self,
+        store: SlideStore,
+        sampler: GridSampler,
+        order: LaneOrder,
+        on_rejections: Callable[[Iterable[Rejection]], None],
+    ) -> None:
+        self._store = store
+        self._sampler = sampler
+        self._order = order
+        self._on_rejections = on_rejections
+        self._lock = threading.Lock()
+        self._ends: list[int] = []
+        """Number of samples up to and including each slide of the first pass."""
+
+    def has(self, index: int) -> bool:
+        """Return whether the stream has a sample with this number."""
+        with self._lock:
+            if self._count_up_to(index):
+                return True
+            return self._order.cycle and self._ends[-1] > 0
+
+    def draw(self, index: int, recipe: PatchRecipe) -> PatchResult | tuple[Rejection, ...]:
+        """Return sample `index`, or why its cell is turned away."""
+        slide, cell = self._locate(index)
+        try:
+            ready = self._store.get(slide)
+            coordinate = self._sampler.places(ready.slide.info, ready.tissue)[cell]
+        except SlideError as error:
+            return (slide_rejection(error),)
+        image, rejection = recipe.read(ready, coordinate)
+        if image is None:
+            return () if rejection is None else (rejection,)
+        return recipe.finish(index, image, ready, coordinate, ())
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        with self._lock:
+            if not self._count_up_to(index):
+                index %= self._ends[-1]
+            position = next(n for n, end in enumerate(self._ends) if index < end)
+            begin = self._ends[position - 1] if position else 0
+        return self._order.slide_of_slot(position), index - begin
+
+    def _count_up_to(self, index: int) -> bool:
+        """Count slides until one holds the sample; return whether the first pass does."""
+        while not self._ends or self._ends[-1] <= index:
+            if len(self._ends) == self._order.num_slides:
+                return False
+            num_before = self._ends[-1] if self._ends else 0
+            slide = self._order.slide_of_slot(len(self._ends))
+            try:
+                ready = self._store.get(slide)
+                num_cells = len(self._sampler.places(ready.slide.info, ready.tissue))
+            except SlideError as error:
+                self._on_rejections([slide_rejection(error)])
+                num_cells = 0
+            self._ends.append(num_before + num_cells)
+        return True
