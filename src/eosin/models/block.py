@@ -1,0 +1,131 @@
+"""One block of a vision transformer: attention, feed-forward layer, and how they are added.
+
+Names and numbers are those of facebookresearch/dinov2 b8931f7, layers/.
+"""
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eosin.models.config import ViTConfig
+
+LAYER_NORM_EPS = 1e-6
+SUBSET_ABOVE_RATE = 0.1
+"""Stochastic depth above this rate computes only the kept images; below, the gain is eaten up."""
+
+
+@final
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Return what each token takes from all tokens."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # b n 3 h d
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # 3 times b h n d
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+@final
+class Mlp(nn.Module):
+    """Feed-forward layer with GELU."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.embed_dim, config.ffn_hidden_dim)
+        self.fc2 = nn.Linear(config.ffn_hidden_dim, config.embed_dim)
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Return each token's own update."""
+        return self.fc2(functional.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+@final
+class SwiGlu(nn.Module):
+    """Feed-forward layer with a gate; the first half of `w12` is the gate."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.w12 = nn.Linear(config.embed_dim, 2 * config.ffn_hidden_dim)
+        self.w3 = nn.Linear(config.ffn_hidden_dim, config.embed_dim)
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Return each token's own update."""
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(functional.silu(gate) * value)  # type: ignore[no-any-return]
+
+
+@final
+class LayerScale(nn.Module):
+    """One learned factor a channel, small at first, so that a deep network starts near identity."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((config.embed_dim,), config.layerscale_init))
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Return the scaled channels."""
+        return x * self.gamma
+
+
+@final
+class Block(nn.Module):
+    """Attention and feed-forward layer, each added to its input."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.drop_path_rate = config.drop_path_rate
+        self.norm1 = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
+        self.attn = Attention(config)
+        self.ls1 = LayerScale(config)
+        self.norm2 = nn.LayerNorm(config.embed_dim, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(config) if config.ffn == "mlp" else SwiGlu(config)
+        self.ls2 = LayerScale(config)
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Return the tokens with both updates added, or only some of them while training."""
+        rate = self.drop_path_rate if self.training else 0.0
+        x = add_residual(x, self._attention, drop_rate=rate)
+        return add_residual(x, self._feed_forward, drop_rate=rate)
+
+    def _attention(self, x: Tensor) -> Tensor:
+        return self.ls1(self.attn(self.norm1(x)))  # type: ignore[no-any-return]
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.ls2(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
+
+
+def add_residual(
+    x: Float[Tensor, "batch tokens dim"],
+    branch: Callable[[Tensor], Tensor],
+    *,
+    drop_rate: float,
+) -> Float[Tensor, "batch tokens dim"]:
+    """Return `x + branch(x)`, where the branch is skipped for a random part of the images.
+
+    What is kept is scaled up, so that the mean stays. Above `SUBSET_ABOVE_RATE` a fixed number of
+    images is kept (at least one) and the branch runs on these alone; below it every image is kept
+    or dropped on its own.
+
+    Source: facebookresearch/dinov2 b8931f7, layers/block.py and layers/drop_path.py.
+    """
+    if drop_rate == 0:
+        return x + branch(x)
+    batch = x.shape[0]
+    if drop_rate <= SUBSET_ABOVE_RATE:
+        keep = x.new_empty(batch, 1, 1).bernoulli_(1 - drop_rate)
+        return x + branch(x) * (keep / (1 - drop_rate))
+    num_kept = max(int(batch * (1 - drop_rate)), 1)
+    kept = torch.randperm(batch, device=x.device)[:num_kept]
+    residual = branch(x[kept]).to(x.dtype)
+    return x.index_add(0, kept, residual, alpha=batch / num_kept)

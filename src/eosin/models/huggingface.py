@@ -1,0 +1,270 @@
+"""A backbone as a Hugging Face folder, and back: the same tensors under other names.
+
+The names are those that transformers writes to disk (4.x and 5.x read them). Only what transformers
+computes without a difference is exported; anything else is refused.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from eosin.atomic import atomic_path
+from eosin.errors import CheckpointError, ConfigError, InputError
+from eosin.models.config import ViTConfig
+
+JsonValue = int | float | bool | str | list[str]
+
+_FIXED_CONFIG: dict[str, JsonValue] = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+    "num_channels": 3,
+    "qkv_bias": True,
+}
+"""What is the same in every model of ours and would change the outputs if it were not."""
+
+_OUTER_NAMES = {
+    "cls_token": "embeddings.cls_token",
+    "mask_token": "embeddings.mask_token",
+    "pos_embed": "embeddings.position_embeddings",
+    "register_tokens": "embeddings.register_tokens",
+    "patch_embed.proj.weight": "embeddings.patch_embeddings.projection.weight",
+    "patch_embed.proj.bias": "embeddings.patch_embeddings.projection.bias",
+    "norm.weight": "layernorm.weight",
+    "norm.bias": "layernorm.bias",
+}
+_BLOCK_NAMES = {
+    "norm1": "norm1",
+    "attn.proj": "attention.output.dense",
+    "norm2": "norm2",
+}
+_FFN_NAMES = {
+    "mlp": {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"},
+    "swiglu": {"mlp.w12": "mlp.weights_in", "mlp.w3": "mlp.weights_out"},
+}
+_QKV_NAMES = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
+
+
+def to_huggingface(
+    state_dict: Mapping[str, Tensor], config: ViTConfig
+) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
+    """Return the tensors under Hugging Face's names, in float32, and what `config.json` holds.
+
+    Raises:
+        ConfigError: If transformers interpolates positions in another way than the model does.
+        CheckpointError: If the state dict lacks a tensor of the model, or has one more.
+    """
+    _refuse_inexact(config)
+    names = _names(config)
+    fused = _fused_names(config)
+    _check_names(state_dict, {*names, *fused}, "the state dict")
+    tensors = {theirs: state_dict[ours] for ours, theirs in names.items()}
+    for ours, parts in fused.items():
+        tensors |= zip(parts, state_dict[ours].chunk(3), strict=True)
+    # Cloned, because safetensors refuses the thirds of one tensor, which share its memory.
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float32).clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    return tensors, _config_json(config)
+
+
+def from_huggingface(
+    tensors: Mapping[str, Tensor], config_json: Mapping[str, object]
+) -> tuple[dict[str, Tensor], ViTConfig]:
+    """Return the state dict under Meta's names, and the configuration of the model it fits.
+
+    Raises:
+        InputError: If `config_json` is of a model that is not DINOv2, or computes something else.
+        CheckpointError: If a tensor is missing or unknown.
+    """
+    config = _read_config_json(config_json)
+    names = _names(config)
+    fused = _fused_names(config)
+    expected = {*names.values(), *(part for parts in fused.values() for part in parts)}
+    _check_names(tensors, expected, "the Hugging Face model")
+    state_dict = {ours: tensors[theirs] for ours, theirs in names.items()}
+    for ours, parts in fused.items():
+        state_dict[ours] = torch.cat([tensors[part] for part in parts])
+    return state_dict, config
+
+
+def export_huggingface(
+    folder: Path,
+    state_dict: Mapping[str, Tensor],
+    config: ViTConfig,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    card: str,
+    input_size_px: int = 224,
+) -> None:
+    """Write a folder that `transformers.AutoModel.from_pretrained` loads; it appears whole.
+
+    Args:
+        folder: Replaced if it exists.
+        state_dict: Of a `VisionTransformer`.
+        config: Of the same one.
+        mean: Of each colour channel on a scale from 0 to 1, for the preprocessor.
+        std: As `mean`.
+        card: The model card, in Markdown; it becomes `README.md`.
+        input_size_px: The side to which the preprocessor resizes and crops.
+
+    Raises:
+        ConfigError: If the model cannot be exported without a difference.
+        CheckpointError: If the state dict does not fit the configuration.
+    """
+    tensors, config_json = to_huggingface(state_dict, config)
+    preprocessor = {
+        "image_processor_type": "BitImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": input_size_px},
+        "resample": 2,  # bilinear, in PIL's numbers
+        "do_center_crop": True,
+        "crop_size": {"height": input_size_px, "width": input_size_px},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean),
+        "image_std": list(std),
+    }
+    with atomic_path(folder) as aside:
+        aside.mkdir()
+        save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
+        (aside / "config.json").write_text(json.dumps(config_json, indent=2) + "\n")
+        (aside / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
+        (aside / "README.md").write_text(card, encoding="utf-8")
+
+
+def import_huggingface(folder: Path) -> tuple[dict[str, Tensor], ViTConfig]:
+    """Read `config.json` and `model.safetensors` of a DINOv2 model's folder.
+
+    Raises:
+        InputError: If a file cannot be read, or the model is of another kind.
+        CheckpointError: If a tensor is missing or unknown.
+    """
+    try:
+        config_json = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: cannot be read as a Hugging Face model ({error}); "
+            "give a folder with config.json and model.safetensors"
+        ) from error
+    return from_huggingface(tensors, config_json)
+
+
+def _names(config: ViTConfig) -> dict[str, str]:
+    """Return Hugging Face's name for each of ours that it keeps in one piece."""
+    names = dict(_OUTER_NAMES)
+    if not config.num_registers:
+        del names["register_tokens"]
+    for i in range(config.depth):
+        ours, theirs = f"blocks.{i}.", f"encoder.layer.{i}."
+        for layer, their_layer in {**_BLOCK_NAMES, **_FFN_NAMES[config.ffn]}.items():
+            for part in ("weight", "bias"):
+                names[f"{ours}{layer}.{part}"] = f"{theirs}{their_layer}.{part}"
+        for number in (1, 2):
+            names[f"{ours}ls{number}.gamma"] = f"{theirs}layer_scale{number}.lambda1"
+    return names
+
+
+def _fused_names(config: ViTConfig) -> dict[str, tuple[str, ...]]:
+    """Return Hugging Face's three names for each `qkv` of ours, which holds them one on another."""
+    return {
+        f"blocks.{i}.attn.qkv.{part}": tuple(
+            f"encoder.layer.{i}.{name}.{part}" for name in _QKV_NAMES
+        )
+        for i in range(config.depth)
+        for part in ("weight", "bias")
+    }
+
+
+def _check_names(tensors: Mapping[str, Tensor], expected: set[str], what: str) -> None:
+    missing, unknown = sorted(expected - set(tensors)), sorted(set(tensors) - expected)
+    if missing or unknown:
+        raise CheckpointError(
+            f"{what} has {len(tensors)} of {len(expected)} tensors as they should be called: "
+            f"{len(missing)} missing {missing[:3]}, {len(unknown)} unknown {unknown[:3]}; "
+            "check depth, ffn and num_registers"
+        )
+
+
+def _refuse_inexact(config: ViTConfig) -> None:
+    if config.interpolate_offset != 0:
+        raise ConfigError(
+            f"interpolate_offset={config.interpolate_offset}: transformers interpolates positions "
+            "without an offset, so the exported model would differ; train with "
+            "interpolate_offset=0.0, or resample pos_embed to the size you use and set it to 0.0"
+        )
+    if config.is_antialiased != (config.num_registers > 0):
+        raise ConfigError(
+            f"antialias={config.antialias} with num_registers={config.num_registers}: transformers "
+            "smooths positions with registers only, so the exported model would differ; "
+            "train with antialias=None"
+        )
+
+
+def _config_json(config: ViTConfig) -> dict[str, JsonValue]:
+    has_registers = config.num_registers > 0
+    registers: dict[str, JsonValue] = (
+        {"num_register_tokens": config.num_registers} if has_registers else {}
+    )
+    return {
+        "architectures": ["Dinov2WithRegistersModel" if has_registers else "Dinov2Model"],
+        "model_type": "dinov2_with_registers" if has_registers else "dinov2",
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "mlp_ratio": config.mlp_ratio,
+        "use_swiglu_ffn": config.ffn == "swiglu",
+        "patch_size": config.patch_size,
+        "image_size": config.image_size,
+        **registers,
+        **_FIXED_CONFIG,
+        # The weights bring their own LayerScale; this is what a fresh model would start from.
+        "layerscale_value": 1.0,
+        "drop_path_rate": 0.0,
+        "dtype": "float32",
+    }
+
+
+def _read_config_json(config_json: Mapping[str, object]) -> ViTConfig:
+    model_type = config_json.get("model_type")
+    if model_type not in ("dinov2", "dinov2_with_registers"):
+        raise InputError(
+            f"model_type={model_type!r} in config.json; only 'dinov2' and 'dinov2_with_registers' "
+            "can be read"
+        )
+    for name, value in _FIXED_CONFIG.items():
+        if config_json.get(name, value) != value:
+            raise InputError(
+                f"{name}={config_json[name]!r} in config.json; only {value!r} can be read"
+            )
+    ffn: Literal["mlp", "swiglu"] = "swiglu" if config_json.get("use_swiglu_ffn") else "mlp"
+    config = ViTConfig(
+        embed_dim=_integer(config_json, "hidden_size"),
+        depth=_integer(config_json, "num_hidden_layers"),
+        num_heads=_integer(config_json, "num_attention_heads"),
+        ffn=ffn,
+        mlp_ratio=_integer(config_json, "mlp_ratio"),
+        patch_size=_integer(config_json, "patch_size"),
+        image_size=_integer(config_json, "image_size"),
+    )
+    if model_type == "dinov2":
+        return config
+    return replace(config, num_registers=_integer(config_json, "num_register_tokens"))
+
+
+def _integer(config_json: Mapping[str, object], name: str) -> int:
+    value = config_json.get(name)
+    if not isinstance(value, int):
+        raise InputError(f"{name}={value!r} in config.json must be a whole number")
+    return value

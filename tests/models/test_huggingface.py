@@ -1,0 +1,213 @@
+"""Exported models are loaded by transformers in a process of its own that never imports eosin."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from eosin.errors import CheckpointError, ConfigError, InputError
+from eosin.models.config import ViTConfig
+from eosin.models.huggingface import (
+    export_huggingface,
+    from_huggingface,
+    import_huggingface,
+    to_huggingface,
+)
+from eosin.models.vit import VisionTransformer
+from models.deterministic import fill
+
+SMALL = ViTConfig(embed_dim=48, depth=2, num_heads=3)
+CASES = {
+    f"{ffn}_{num_registers}": replace(SMALL, ffn=ffn, num_registers=num_registers)
+    for ffn in ("mlp", "swiglu")
+    for num_registers in (0, 4)
+}
+SIZES = {"stored": (224, 224), "larger": (392, 392), "smaller": (98, 98), "wide": (224, 280)}
+NORMALIZATION = {"mean": (0.7, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Both sides must split their sums alike for a difference of exactly zero."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def perturbed(config: ViTConfig) -> VisionTransformer:
+    """Return a model whose LayerScales are far from 1 and of both signs."""
+    generator = torch.Generator().manual_seed(0)
+    model = VisionTransformer(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def save_outputs(folder: Path, model: VisionTransformer) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for name, size in SIZES.items():
+        images = torch.randn(2, 3, *size, generator=generator)
+        patches = size[0] * size[1] // 14**2
+        masks = torch.rand(2, patches, generator=generator) > 0.6 if name == "wide" else None
+        with torch.no_grad():
+            cls, registers, others = model(images, masks)
+        np.save(folder / f"images_{name}.npy", images.numpy())
+        np.save(folder / f"tokens_{name}.npy", torch.cat([cls[:, None], registers, others], 1))
+        if masks is not None:
+            np.save(folder / f"masks_{name}.npy", masks.numpy())
+
+
+def swap_query_and_key(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    swapped = {
+        name.replace("query", "#").replace("key", "query").replace("#", "key"): tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(swapped, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    root = tmp_path_factory.mktemp("huggingface")
+    for name, config in {**CASES, "swapped": SMALL}.items():
+        model = perturbed(config)
+        folder = root / name
+        export_huggingface(folder, model.state_dict(), config, **NORMALIZATION, card="# Card\n")
+        save_outputs(folder, model)
+    swap_query_and_key(root / "swapped")
+    reader = Path(__file__).with_name("huggingface_reader.py")
+    done = subprocess.run(
+        [sys.executable, reader, *sorted(root.iterdir())],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_transformers_computes_the_same_to_the_last_bit(answers: dict[str, dict], case: str):
+    assert answers[case]["differences"] == dict.fromkeys(SIZES, 0.0)
+    assert answers[case]["loading"] == []
+
+
+def test_the_comparison_notices_query_and_key_swapped(answers: dict[str, dict]):
+    assert answers["swapped"]["loading"] == []
+    assert min(answers["swapped"]["differences"].values()) > 1e-3
+
+
+def test_transformers_takes_the_class_with_registers_only_where_there_are_some(
+    answers: dict[str, dict],
+):
+    assert answers["mlp_0"]["class"] == "Dinov2Model"
+    assert answers["mlp_4"]["class"] == "Dinov2WithRegistersModel"
+
+
+def test_the_preprocessor_normalizes_as_the_model_was_trained(answers: dict[str, dict]):
+    processor = answers["mlp_0"]["processor"]
+    assert processor["image_mean"] == list(NORMALIZATION["mean"])
+    assert processor["image_std"] == list(NORMALIZATION["std"])
+    assert processor["resample"] == 2
+    assert processor["size"] == {"shortest_edge": 224}
+    assert processor["rescale_factor"] == 1 / 255
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_was_exported_is_imported_unchanged(tmp_path: Path, case: str):
+    state_dict = perturbed(CASES[case]).state_dict()
+    export_huggingface(tmp_path / "m", state_dict, CASES[case], **NORMALIZATION, card="")
+    imported, config = import_huggingface(tmp_path / "m")
+    assert set(imported) == set(state_dict)
+    assert all(torch.equal(imported[name], state_dict[name]) for name in state_dict)
+    assert config == CASES[case]
+
+
+def test_a_folder_holds_the_card_and_nothing_left_over(tmp_path: Path):
+    state_dict = VisionTransformer(SMALL).state_dict()
+    for card in ("# One\n", "# Größe: 0.5 µm\n"):
+        export_huggingface(tmp_path / "m", state_dict, SMALL, **NORMALIZATION, card=card)
+    assert {path.name for path in (tmp_path / "m").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "README.md",
+    }
+    assert (tmp_path / "m" / "README.md").read_text(encoding="utf-8") == "# Größe: 0.5 µm\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]
+
+
+def test_weights_in_half_precision_are_exported_as_float32():
+    model = VisionTransformer(SMALL).bfloat16()
+    tensors, config_json = to_huggingface(model.state_dict(), SMALL)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert config_json["dtype"] == "float32"
+
+
+def test_an_interpolation_that_transformers_does_not_know_is_refused(tmp_path: Path):
+    for config, name in (
+        (replace(SMALL, interpolate_offset=0.1), r"interpolate_offset=0\.1.*resample"),
+        (replace(SMALL, antialias=True), "antialias=True with num_registers=0"),
+        (replace(SMALL, antialias=False, num_registers=4), "antialias=False with num_registers=4"),
+    ):
+        state_dict = VisionTransformer(config).state_dict()
+        with pytest.raises(ConfigError, match=name):
+            export_huggingface(tmp_path / "m", state_dict, config, **NORMALIZATION, card="")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_dict_of_another_model_is_refused_by_the_names_that_differ():
+    state_dict = VisionTransformer(SMALL).state_dict()
+    del state_dict["norm.bias"]
+    with pytest.raises(CheckpointError, match=r"1 missing \['norm.bias'\]"):
+        to_huggingface(state_dict, SMALL)
+    deeper = VisionTransformer(replace(SMALL, depth=3)).state_dict()
+    with pytest.raises(CheckpointError, match=r"14 unknown \['blocks.2"):
+        to_huggingface(deeper, SMALL)
+
+
+def test_a_tensor_that_is_missing_or_unknown_is_not_passed_over_on_import():
+    model = VisionTransformer(SMALL)
+    fill(model)
+    tensors, config_json = to_huggingface(model.state_dict(), SMALL)
+    kept = {name: tensor for name, tensor in tensors.items() if "layer.1.mlp" not in name}
+    with pytest.raises(CheckpointError, match="4 missing"):
+        from_huggingface(kept, config_json)
+    with pytest.raises(CheckpointError, match=r"1 unknown \['pooler.weight'\]"):
+        from_huggingface({**tensors, "pooler.weight": torch.zeros(1)}, config_json)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model_type", "vit"),
+        ("hidden_act", "relu"),
+        ("layer_norm_eps", 1e-5),
+        ("patch_size", None),
+        ("mlp_ratio", "4"),
+    ],
+)
+def test_a_config_of_another_kind_of_model_is_refused(name: str, value: object):
+    tensors, config_json = to_huggingface(VisionTransformer(SMALL).state_dict(), SMALL)
+    with pytest.raises(InputError, match=f"{name}={value!r}"):
+        from_huggingface(tensors, {**config_json, name: value})
+
+
+def test_a_folder_that_is_no_model_is_refused_by_its_name(tmp_path: Path):
+    with pytest.raises(InputError, match=f"{tmp_path}: cannot be read"):
+        import_huggingface(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        import_huggingface(tmp_path)

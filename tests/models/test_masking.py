@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eosin.models.masking import draw_batch_masks, draw_mask
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_a_mask_of_76_among_256_falls_as_short_as_the_reference_and_never_above():
+    # Source: facebookresearch/dinov2 b8931f7, MaskingGenerator((16, 16), max_num_patches=128):
+    # 2000 masks of 76 have a mean of 75.927, at least 74, at most 76, 92.8 % exactly 76.
+    rng = generator()
+    counts = np.array([draw_mask(rng, 16, 16, 76).sum() for _ in range(1500)])
+    assert counts.max() == 76
+    assert counts.min() >= 73
+    assert counts.mean() == pytest.approx(75.93, abs=0.03)
+    assert (counts == 76).mean() == pytest.approx(0.928, abs=0.025)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 20),
+    columns=st.integers(1, 20),
+    fraction=st.floats(0, 1),
+)
+def test_a_mask_of_any_grid_never_hides_more_than_asked(
+    seed: int, rows: int, columns: int, fraction: float
+):
+    num_masked = int(fraction * rows * columns)
+    mask = draw_mask(generator(seed), rows, columns, num_masked)
+    assert mask.shape == (rows, columns)
+    assert mask.sum() <= num_masked
+
+
+def test_masked_patches_hang_together():
+    mask = draw_mask(generator(), 16, 16, 76)
+    neighbours = (mask[1:] & mask[:-1]).sum() + (mask[:, 1:] & mask[:, :-1]).sum()
+    scattered = generator().permutation(mask.ravel()).reshape(mask.shape)
+    by_chance = (scattered[1:] & scattered[:-1]).sum() + (
+        scattered[:, 1:] & scattered[:, :-1]
+    ).sum()
+    assert neighbours > 2 * by_chance
+
+
+@pytest.mark.parametrize(
+    ("ratio_range", "of_masked", "of_all"),
+    [((0.1, 0.5), 0.298, 0.149), ((0.1, 0.45), 0.273, 0.136)],
+)
+def test_batches_hide_as_much_as_those_of_the_reference(
+    ratio_range: tuple[float, float], of_masked: float, of_all: float
+):
+    # Source: facebookresearch/dinov2 b8931f7, data/collate.py, 60 batches of 96 crops.
+    rng = generator()
+    masks = np.concatenate(
+        [draw_batch_masks(rng, 96, (16, 16), ratio_range=ratio_range) for _ in range(20)]
+    )
+    fractions = masks.mean(axis=1)
+    assert fractions.mean() == pytest.approx(of_all, abs=0.0015)
+    assert fractions[fractions > 0].mean() == pytest.approx(of_masked, abs=0.003)
+
+
+@pytest.mark.parametrize(("num_images", "expected"), [(96, 48), (5, 2), (1, 0)])
+def test_exactly_the_asked_part_of_the_images_is_masked(num_images: int, expected: int):
+    masks = draw_batch_masks(generator(), num_images, (16, 16))
+    assert masks.shape == (num_images, 256)
+    assert masks.dtype == bool
+    assert masks.any(axis=1).sum() == expected
+
+
+def test_each_masked_image_takes_its_own_part_of_the_range_of_ratios():
+    masks = draw_batch_masks(generator(), 8, (64, 64), probability=1.0, ratio_range=(0.1, 0.5))
+    fractions = np.sort(masks.mean(axis=1))
+    edges = np.linspace(0.1, 0.5, 9)
+    assert (fractions < edges[1:]).all()
+    assert (fractions > edges[:-1] - 0.01).all()
+
+
+def test_masked_images_stand_in_random_places_and_order():
+    batches = [draw_batch_masks(generator(seed), 8, (16, 16)) for seed in range(200)]
+    often_masked = np.mean([batch.any(axis=1) for batch in batches], axis=0)
+    assert often_masked == pytest.approx(0.5, abs=0.12)
+    mean_ratio = np.mean([batch.mean(axis=1) for batch in batches], axis=0)
+    assert mean_ratio == pytest.approx(0.149, abs=0.04)
+
+
+def test_the_same_generator_gives_the_same_masks_and_another_gives_others():
+    first, again, other = (draw_batch_masks(generator(s), 16, (16, 16)) for s in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
