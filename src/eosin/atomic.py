@@ -36,6 +36,15 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while writing have left in a folder.
+
+    Only for folders in which nobody else is writing at this moment.
+    """
+    for leftover in folder.glob(".*.writing*"):
+        _remove(leftover)
+
+
 def _flush(path: Path) -> None:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:

@@ -1,6 +1,6 @@
 """PatchPipeline: slides in, an endless or finite stream of patches out; what most people import."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, takewhile
@@ -156,7 +156,7 @@ class PatchPipeline:
             self.next_index = result.index + 1
             yield result
 
-    def samples(self, indices: Iterator[int]) -> Iterator[PatchResult]:
+    def samples(self, indices: Iterable[int]) -> Generator[PatchResult]:
         """Yield samples by their numbers, in the order given; the cursor stays where it is.
 
         A grid's cells that are turned away are left out.

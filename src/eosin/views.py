@@ -12,6 +12,9 @@ from eosin.errors import ConfigError
 from eosin.transforms.base import Image, Transform
 from eosin.transforms.resize import resize
 
+GLOBAL, LOCAL = "global", "local"
+"""What the names of views begin with, by their part in training."""
+
 _MAX_TRIES = 10
 
 

@@ -1,0 +1,179 @@
+"""Batches for training: crops stacked by view, the student's masks, and where all of it came from.
+
+A batch is a pure function of the step: it holds samples [step * size, (step + 1) * size) of the
+stream. `PatchDataset` is for people with a training loop of their own.
+"""
+
+import contextlib
+import itertools
+import zlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TypedDict, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from eosin.errors import ConfigError
+from eosin.masking import BlockMasking
+from eosin.pipeline import PatchPipeline
+from eosin.randomness import Purpose, rng_at
+from eosin.stream.result import PatchResult
+from eosin.views import GLOBAL, LOCAL
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one step trains on."""
+
+    step: int
+    samples: tuple[PatchResult, ...]
+    global_crops: UInt8[Tensor, "crops height width 3"]
+    """First one view of every patch, then the other."""
+    local_crops: UInt8[Tensor, "crops height width 3"]
+    """View by view; none when there are no local views."""
+    masks: Bool[Tensor, "crops patches"]
+    """Which patches of the global crops the student does not see."""
+
+    @property
+    def places_crc(self) -> int:
+        """Return a checksum of which places of which slides the batch holds, in order."""
+        crc = 0
+        for sample in self.samples:
+            at = sample.coordinate
+            fingerprint = sample.slide_metadata["fingerprint"]
+            crc = zlib.crc32(f"{fingerprint} {at.x} {at.y} {at.level} {at.mpp}".encode(), crc)
+        return crc
+
+
+def train_batches(
+    pipeline: PatchPipeline,
+    *,
+    steps: range,
+    batch_size: int,
+    grid_size: int,
+    masking: BlockMasking,
+) -> Generator[Batch]:
+    """Yield the batches of a range of steps, reading ahead with the pipeline's threads.
+
+    Args:
+        pipeline: Delivers views whose names begin with `global` and `local`; its seed draws masks.
+        steps: Which steps; the samples of each follow from its number.
+        batch_size: Patches of one step.
+        grid_size: Model patches along a side of a global crop.
+        masking: Of the global crops.
+    """
+    samples = pipeline.samples(range(steps.start * batch_size, steps.stop * batch_size))
+    with contextlib.closing(samples):
+        for step in steps:
+            drawn = tuple(itertools.islice(samples, batch_size))
+            rng = rng_at(pipeline.seed, Purpose.MASKING, step)
+            masks = masking.draw(rng, 2 * batch_size, (grid_size, grid_size))
+            yield Batch(
+                step=step,
+                samples=drawn,
+                global_crops=_stack(drawn, GLOBAL),
+                local_crops=_stack(drawn, LOCAL),
+                masks=torch.from_numpy(masks),
+            )
+
+
+def to_model_input(
+    crops: UInt8[Tensor, "crops height width 3"],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    device: torch.device,
+) -> Float[Tensor, "crops 3 height width"]:
+    """Return crops on a device, as (grey / 255 - mean) / std."""
+    # Bytes travel, a quarter of what floats would.
+    pixels = crops.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
+    offset = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=device)
+    return pixels * scale[:, None, None] - offset[:, None, None]
+
+
+def _stack(samples: tuple[PatchResult, ...], kind: str) -> UInt8[Tensor, "crops height width 3"]:
+    names = [name for name in samples[0].views or {} if name.startswith(kind)]
+    crops = [sample.views[name] for name in names for sample in samples if sample.views]
+    if not crops:
+        return torch.empty(0, 1, 1, 3, dtype=torch.uint8)
+    return torch.from_numpy(np.stack(crops))
+
+
+class PatchItem(TypedDict):
+    """One sample for a `torch.utils.data.DataLoader`, which collates its default way."""
+
+    images: dict[str, Tensor]
+    """Views by name, or `image`; channels first, uint8 unless a transform made floats."""
+    index: int
+    slide_path: str
+    x: int
+    y: int
+    level: int
+    mpp: float
+    tissue_fraction: float
+
+
+@final
+class PatchDataset(IterableDataset[PatchItem]):
+    """The samples of an endless pipeline, shared out by whole lanes to ranks and their workers.
+
+    Lane l goes to rank l % world_size, and within a rank to its workers in turn, so each keeps only
+    its own lanes' slides open. All of them together deliver every sample once.
+    """
+
+    def __init__(self, pipeline: PatchPipeline, *, rank: int = 0, world_size: int = 1) -> None:
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank={rank} must be below world_size={world_size}, from 0")
+        if not pipeline.cycle or pipeline.num_lanes % world_size:
+            raise ConfigError(
+                f"a pipeline with cycle={pipeline.cycle} and num_lanes={pipeline.num_lanes} cannot "
+                f"be shared by {world_size} ranks; give it cycle=True and a multiple of the ranks"
+            )
+        self.pipeline = pipeline
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[PatchItem]:
+        """Yield this worker's samples from the pipeline's cursor on, without end."""
+        return map(_item, self.pipeline.samples(self._indices()))
+
+    def _indices(self) -> Iterator[int]:
+        num_lanes = self.pipeline.num_lanes
+        worker = get_worker_info()
+        worker_id, num_workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        num_readers = self.world_size * num_workers
+        if num_lanes % num_readers:
+            raise ConfigError(
+                f"num_lanes={num_lanes} must be a multiple of {self.world_size} ranks times "
+                f"{num_workers} workers"
+            )
+        reader = self.rank + self.world_size * worker_id
+        return (
+            index
+            for index in itertools.count(self.pipeline.next_index)
+            if index % num_lanes % num_readers == reader
+        )
+
+
+def _item(sample: PatchResult) -> PatchItem:
+    images = sample.views if sample.views is not None else {"image": sample.image}
+    at = sample.coordinate
+    return PatchItem(
+        images={
+            name: torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
+            for name, image in images.items()
+            if image is not None
+        },
+        index=sample.index,
+        slide_path=at.slide_path,
+        x=at.x,
+        y=at.y,
+        level=at.level,
+        mpp=at.mpp,
+        tissue_fraction=sample.tissue_fraction,
+    )

@@ -1,0 +1,210 @@
+"""A whole run in one value: what is streamed, the model, the losses, the optimiser, for how long.
+
+Recipes are made of this, so it must not import torch. Paths, devices and threads belong to the
+machine and are not here.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from eosin.errors import ConfigError
+from eosin.filters.base import PatchFilter
+from eosin.masking import BlockMasking
+from eosin.models.config import HeadConfig, ViTConfig
+from eosin.sampling.base import PatchSampler
+from eosin.tissue.base import TissueDetector
+from eosin.transforms.base import Transform
+from eosin.views import GLOBAL, LOCAL, RandomResizedCrop, ViewConfig, check_views
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What the stream delivers."""
+
+    sampler: PatchSampler
+    tissue_detector: TissueDetector
+    patch_filter: PatchFilter | None
+    shared_transforms: Transform | None
+    """Applied once to the patch that all views are cut from."""
+    views: tuple[ViewConfig, ...]
+    """Two whose names begin with `global`, the others with `local`; all crops of a kind alike in
+    size."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    num_lanes: int = 8
+    """Independent walks over the slides; divides the global batch."""
+    pool_size: int = 8
+    """Slides that take turns in each lane."""
+    patches_per_slide: int = 100
+    patches_per_visit: int = 1
+    max_candidates: int = 32
+
+    def __post_init__(self) -> None:
+        check_views(self.views)
+        names = [name for view in self.views for name in view.names]
+        num_global = sum(name.startswith(GLOBAL) for name in names)
+        if num_global != 2 or not all(name.startswith((GLOBAL, LOCAL)) for name in names):
+            raise ConfigError(
+                f"views are named {', '.join(names)}; training needs two that begin with "
+                f"'{GLOBAL}', and all others must begin with '{LOCAL}'"
+            )
+        self.crop_size(GLOBAL)
+        if len(names) > num_global:
+            self.crop_size(LOCAL)
+
+    def crop_size(self, kind: str) -> int:
+        """Return the side of the crops whose names begin with `kind`, in pixels."""
+        crops = {view.crop for view in self.views if view.name.startswith(kind)}
+        sizes = {crop.size for crop in crops if isinstance(crop, RandomResizedCrop)}
+        if len(sizes) != 1 or not all(isinstance(crop, RandomResizedCrop) for crop in crops):
+            raise ConfigError(
+                f"{kind} views need a RandomResizedCrop of one size, and have {sorted(sizes)}"
+            )
+        return sizes.pop()
+
+    @property
+    def num_local(self) -> int:
+        """Number of local crops of each patch."""
+        return sum(view.count for view in self.views if view.name.startswith(LOCAL))
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """What is minimised, and how targets are made; weights multiply terms as DINOv2 has them."""
+
+    dino_weight: float = 1.0
+    ibot_weight: float = 1.0
+    kde_weight: float = 0.05
+    """Of the density regulariser on the class tokens of each global view, summed over both."""
+    kde_kappa: float = 5.0
+    koleo_weight: float = 0.0
+    """Of DINOv2's own regulariser, which KDE replaces."""
+    student_temperature: float = 0.1
+    centering: Literal["sinkhorn_knopp", "softmax"] = "sinkhorn_knopp"
+
+    def __post_init__(self) -> None:
+        for name in ("dino_weight", "ibot_weight", "kde_weight", "koleo_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"losses.{name}={getattr(self, name)} must not be negative; a negative weight "
+                    "turns the term round"
+                )
+        if self.student_temperature <= 0:
+            raise ConfigError(
+                f"losses.student_temperature={self.student_temperature} must be above 0"
+            )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """AdamW and its schedules; a step is one optimiser step."""
+
+    base_lr: float
+    """Learning rate at a global batch of 1,024; scaled by the square root of batch / 1,024."""
+    final_lr: float = 1e-6
+    warmup_steps: int
+    weight_decay: float = 0.04
+    final_weight_decay: float = 0.2
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    max_grad_norm: float = 3.0
+    """Of the backbone and of each head on its own."""
+    layer_decay: float = 1.0
+    patch_embed_lr_multiplier: float = 0.2
+    freeze_last_layer_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("base_lr", "eps", "max_grad_norm", "layer_decay"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"optim.{name}={getattr(self, name)} must be above 0")
+        for name in ("final_lr", "warmup_steps", "weight_decay", "freeze_last_layer_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"optim.{name}={getattr(self, name)} must not be negative")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherConfig:
+    """How the teacher follows the student, and how sharp its targets are."""
+
+    momentum: float = 0.994
+    final_momentum: float = 1.0
+    temperature: float = 0.07
+    warmup_temperature: float = 0.04
+    warmup_temperature_steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum <= self.final_momentum <= 1:
+            raise ConfigError(
+                f"teacher.momentum={self.momentum} and final_momentum={self.final_momentum} must "
+                "rise within 0 to 1"
+            )
+        if not 0 < self.warmup_temperature <= self.temperature:
+            raise ConfigError(
+                f"teacher.warmup_temperature={self.warmup_temperature} must be above 0 and at most "
+                f"temperature={self.temperature}"
+            )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything that decides the numbers of a run."""
+
+    data: DataConfig
+    model: ViTConfig
+    dino_head: HeadConfig = field(default_factory=HeadConfig)
+    ibot_head: HeadConfig | None = field(default_factory=HeadConfig)
+    """None lets both losses share the DINO head."""
+    losses: LossConfig = field(default_factory=LossConfig)
+    masking: BlockMasking = field(default_factory=BlockMasking)
+    """Which patches the student does not see, for iBOT."""
+    optim: OptimConfig
+    teacher: TeacherConfig
+    steps: int
+    global_batch: int
+    """Patches of one optimiser step, over all devices."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products; bfloat16 keeps weights, losses and optimiser in float32."""
+    seed: int = 0
+    checkpoint_every_steps: int = 1000
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.global_batch < 2:
+            raise ConfigError(
+                f"global_batch={self.global_batch} must be at least 2: patches are compared"
+            )
+        if self.global_batch % self.data.num_lanes:
+            raise ConfigError(
+                f"data.num_lanes={self.data.num_lanes} must divide global_batch={self.global_batch}"
+            )
+        for name, part in (
+            ("optim.warmup_steps", self.optim.warmup_steps),
+            ("teacher.warmup_temperature_steps", self.teacher.warmup_temperature_steps),
+        ):
+            if part > self.steps:
+                raise ConfigError(
+                    f"{name}={part} must be at most steps={self.steps}; shorten the warm-up or "
+                    "train longer"
+                )
+        for kind in (GLOBAL, LOCAL)[: 1 + (self.data.num_local > 0)]:
+            size = self.data.crop_size(kind)
+            if size % self.model.patch_size:
+                raise ConfigError(
+                    f"{kind} crops of {size} px are no multiple of model.patch_size="
+                    f"{self.model.patch_size}"
+                )
+
+    @property
+    def peak_lr(self) -> float:
+        """Learning rate after warm-up at this global batch."""
+        return self.optim.base_lr * math.sqrt(self.global_batch / 1024)
