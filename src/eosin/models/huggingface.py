@@ -56,6 +56,8 @@ def to_huggingface(
 ) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
     """Return the tensors under Hugging Face's names, in float32, and what `config.json` holds.
 
+    The tensors may share memory with the state dict.
+
     Raises:
         ConfigError: If transformers interpolates positions in another way than the model does.
         CheckpointError: If the state dict lacks a tensor of the model, or has one more.
@@ -67,9 +69,8 @@ def to_huggingface(
     tensors = {theirs: state_dict[ours] for ours, theirs in names.items()}
     for ours, parts in fused.items():
         tensors |= zip(parts, state_dict[ours].chunk(3), strict=True)
-    # Cloned, because safetensors refuses the thirds of one tensor, which share its memory.
     tensors = {
-        name: tensor.detach().to("cpu", torch.float32).clone(memory_format=torch.contiguous_format)
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
         for name, tensor in tensors.items()
     }
     return tensors, _config_json(config)
