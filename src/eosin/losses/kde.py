@@ -25,8 +25,9 @@ def kde_loss(cls_tokens: Float[Tensor, "batch dim"], *, kappa: float) -> Float[T
     Raises:
         ValueError: If there are fewer than two tokens.
 
-    Source: Wang and Isola 2020, arXiv:2005.10242, section 4.2, with 1 / tau = kappa and without the
-    pair of a token with itself; used in place of KoLeo by Karasikov et al. 2025, arXiv:2504.05186.
+    Source: Wang and Isola 2020, arXiv:2005.10242 (minus the resubstitution entropy), with 1 / tau =
+    kappa and without the pair of a token with itself; used in place of KoLeo by Karasikov et al.
+    2025, arXiv:2504.05186.
     OpenMidnight f7d5a64 has the opposite sign, which pulls tokens together.
     """
     n = len(cls_tokens)
