@@ -187,15 +187,11 @@ class TrainConfig:
             raise ConfigError(
                 f"data.num_lanes={self.data.num_lanes} must divide global_batch={self.global_batch}"
             )
-        for name, part in (
-            ("optim.warmup_steps", self.optim.warmup_steps),
-            ("teacher.warmup_temperature_steps", self.teacher.warmup_temperature_steps),
-        ):
-            if part > self.steps:
-                raise ConfigError(
-                    f"{name}={part} must be at most steps={self.steps}; shorten the warm-up or "
-                    "train longer"
-                )
+        if self.optim.warmup_steps > self.steps:
+            raise ConfigError(
+                f"optim.warmup_steps={self.optim.warmup_steps} must be at most steps={self.steps}; "
+                "shorten the warm-up or train longer"
+            )
         for kind in (GLOBAL, LOCAL)[: 1 + (self.data.num_local > 0)]:
             size = self.data.crop_size(kind)
             if size % self.model.patch_size:

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eosin.models.masking import draw_batch_masks, draw_mask
+from eosin.errors import ConfigError
+from eosin.masking import BlockMasking, draw_mask
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -56,7 +57,7 @@ def test_batches_hide_as_much_as_those_of_the_reference(
     # Source: facebookresearch/dinov2 b8931f7, data/collate.py, 60 batches of 96 crops.
     rng = generator()
     masks = np.concatenate(
-        [draw_batch_masks(rng, 96, (16, 16), ratio_range=ratio_range) for _ in range(20)]
+        [BlockMasking(ratio_range=ratio_range).draw(rng, 96, (16, 16)) for _ in range(20)]
     )
     fractions = masks.mean(axis=1)
     assert fractions.mean() == pytest.approx(of_all, abs=0.0015)
@@ -65,14 +66,15 @@ def test_batches_hide_as_much_as_those_of_the_reference(
 
 @pytest.mark.parametrize(("num_images", "expected"), [(96, 48), (5, 2), (1, 0)])
 def test_exactly_the_asked_part_of_the_images_is_masked(num_images: int, expected: int):
-    masks = draw_batch_masks(generator(), num_images, (16, 16))
+    masks = BlockMasking().draw(generator(), num_images, (16, 16))
     assert masks.shape == (num_images, 256)
     assert masks.dtype == bool
     assert masks.any(axis=1).sum() == expected
 
 
 def test_each_masked_image_takes_its_own_part_of_the_range_of_ratios():
-    masks = draw_batch_masks(generator(), 8, (64, 64), probability=1.0, ratio_range=(0.1, 0.5))
+    masking = BlockMasking(probability=1.0, ratio_range=(0.1, 0.5))
+    masks = masking.draw(generator(), 8, (64, 64))
     fractions = np.sort(masks.mean(axis=1))
     edges = np.linspace(0.1, 0.5, 9)
     assert (fractions < edges[1:]).all()
@@ -80,7 +82,7 @@ def test_each_masked_image_takes_its_own_part_of_the_range_of_ratios():
 
 
 def test_masked_images_stand_in_random_places_and_order():
-    batches = [draw_batch_masks(generator(seed), 8, (16, 16)) for seed in range(200)]
+    batches = [BlockMasking().draw(generator(seed), 8, (16, 16)) for seed in range(200)]
     often_masked = np.mean([batch.any(axis=1) for batch in batches], axis=0)
     assert often_masked == pytest.approx(0.5, abs=0.12)
     mean_ratio = np.mean([batch.mean(axis=1) for batch in batches], axis=0)
@@ -88,6 +90,19 @@ def test_masked_images_stand_in_random_places_and_order():
 
 
 def test_the_same_generator_gives_the_same_masks_and_another_gives_others():
-    first, again, other = (draw_batch_masks(generator(s), 16, (16, 16)) for s in (1, 1, 2))
+    first, again, other = (BlockMasking().draw(generator(s), 16, (16, 16)) for s in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"probability": 1.5}, "probability"),
+        ({"ratio_range": (0.5, 0.1)}, "ratio_range"),
+        ({"ratio_range": (0.1, 1.0)}, "ratio_range"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(settings: dict, name: str):
+    with pytest.raises(ConfigError, match=name):
+        BlockMasking(**settings)

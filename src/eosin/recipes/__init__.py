@@ -1,0 +1,25 @@
+"""One readable file per recipe: `config()` is the run, `smoke()` the same run for a laptop.
+
+Nothing here imports torch, so that recipes can be shown and previewed with the streaming install.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+
+from eosin.errors import ConfigError
+from eosin.recipes import midnight12k, nano_cpu
+from eosin.train.config import TrainConfig
+
+RECIPES: dict[str, ModuleType] = {"midnight12k": midnight12k, "nano_cpu": nano_cpu}
+
+
+def recipe_config(name: str) -> TrainConfig:
+    """Return the configuration of a recipe by its name.
+
+    Raises:
+        ConfigError: If there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"there is no recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    config: Callable[[], TrainConfig] = RECIPES[name].config
+    return config()

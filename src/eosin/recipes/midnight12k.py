@@ -1,0 +1,112 @@
+"""Midnight-12k: DINOv2 ViT-g/14 with KDE, streamed from the FFPE slides of TCGA.
+
+Paper    Karasikov et al. 2025, arXiv:2504.05186; Aben et al. 2024, arXiv:2404.15217
+Run      eosin train midnight12k SLIDES --out-dir runs/m12k
+Cost     the paper's: 32 H100 for 14 days; not run by us
+Result   the paper's: eva + HEST mean 0.763; none of ours yet
+Differs  see the table
+
+| step | paper | here | match |
+|---|---|---|---|
+| tissue mask | U-Net on thumbnails, not published | HSVTissueDetector | approximate |
+| tissue threshold | 40 % | tissue_threshold=0.4 | exact |
+| patch filter | >= 60 % of pixels in the HSV ranges | HSVPatchFilter | exact |
+| magnifications | 0.25, 0.5, 1, 2 um/px | the same, resampled beyond 2 % | exact |
+| shares of the magnifications | not stated | all alike | unknown |
+| patch size | 256 px | 256 px | exact |
+| stain augmentation | HED, sigma not stated | sigma 0.05, once a patch | unknown |
+| crop sizes | 224 and 98 px | 224 and 98 px | exact |
+| crop scales and counts | not stated | DINOv2's: 2 of 0.32-1, 8 of 0.05-0.32 | unknown |
+| other colour augmentation | not stated | none; flips and quarter turns | unknown |
+| start | ImageNet DINOv2 ViT-g | random weights | differs |
+| regulariser | KDE, kappa and weight not stated | kappa 5, weight 0.05 (Virchow2) | unknown |
+| precision | not stated | bfloat16 products, float32 weights | unknown |
+| devices | 32 | one process | differs |
+"""
+
+from dataclasses import replace
+
+from eosin.filters.hsv import HSVPatchFilter
+from eosin.models.config import HeadConfig, vit_config
+from eosin.sampling.multi_magnification import MultiMagnificationSampler
+from eosin.tissue.hsv import HSVTissueDetector
+from eosin.train.config import DataConfig, LossConfig, OptimConfig, TeacherConfig, TrainConfig
+from eosin.transforms.base import ComposeTransforms
+from eosin.transforms.flip import RandomFlipRotate
+from eosin.transforms.hed import HEDColorAugmentation
+from eosin.views import RandomResizedCrop, ViewConfig
+
+
+def data(*, global_px: int = 224, local_px: int = 98, num_local: int = 8) -> DataConfig:
+    """Return Midnight's stream, with crops of other sizes for smaller models."""
+    return DataConfig(
+        sampler=MultiMagnificationSampler(
+            target_mpps=(0.25, 0.5, 1.0, 2.0),  # paper
+            patch_size=256,  # paper
+            tissue_threshold=0.4,  # paper
+        ),
+        tissue_detector=HSVTissueDetector(),  # ours: the paper's U-Net is not published
+        patch_filter=HSVPatchFilter(min_pixel_fraction=0.6),  # paper
+        shared_transforms=ComposeTransforms(
+            transforms=(
+                RandomFlipRotate(),  # ours: a slide has no up
+                HEDColorAugmentation(sigma=0.05),  # ours: "light", the paper states no sigma
+            )
+        ),
+        views=(
+            ViewConfig(
+                name="global",
+                crop=RandomResizedCrop(size=global_px, scale=(0.32, 1.0)),  # DINOv2's scale
+                count=2,
+            ),
+            ViewConfig(
+                name="local",
+                crop=RandomResizedCrop(size=local_px, scale=(0.05, 0.32)),  # DINOv2's scale
+                count=num_local,
+            ),
+        ),
+        mean=(0.5, 0.5, 0.5),  # paper
+        std=(0.5, 0.5, 0.5),  # paper
+    )
+
+
+def config() -> TrainConfig:
+    """Return the run."""
+    return TrainConfig(
+        data=data(),
+        model=vit_config(
+            "giant2", image_size=518, drop_path_rate=0.4
+        ),  # paper's size; DINOv2's rate
+        dino_head=HeadConfig(num_prototypes=131072, bottleneck_dim=384),  # OpenMidnight
+        ibot_head=HeadConfig(num_prototypes=131072, bottleneck_dim=256),  # OpenMidnight
+        losses=LossConfig(kde_weight=0.05, kde_kappa=5.0),  # Virchow2; the paper states neither
+        optim=OptimConfig(
+            base_lr=2e-4,  # ours: OpenMidnight saw the paper's 3.5e-4 collapse
+            warmup_steps=100_000,  # DINOv2's long schedule
+            patch_embed_lr_multiplier=0.2,  # DINOv2
+            freeze_last_layer_steps=1250,  # DINOv2
+        ),
+        teacher=TeacherConfig(momentum=0.994, warmup_temperature_steps=37_500),  # DINOv2
+        steps=1_000_000,  # paper
+        global_batch=768,  # paper
+        precision="bfloat16",
+        checkpoint_every_steps=2500,
+    )
+
+
+def smoke() -> TrainConfig:
+    """Return the same run with a nano model, for a few steps on a laptop."""
+    run = config()
+    head = HeadConfig(num_prototypes=64, hidden_dim=32, bottleneck_dim=16)
+    return replace(
+        run,
+        data=replace(data(global_px=56, local_px=28, num_local=2), num_lanes=2, pool_size=2),
+        model=vit_config("nano", image_size=56, drop_path_rate=0.4),
+        dino_head=head,
+        ibot_head=head,
+        optim=replace(run.optim, warmup_steps=1, freeze_last_layer_steps=1),
+        teacher=replace(run.teacher, warmup_temperature_steps=2),
+        steps=4,
+        global_batch=4,
+        checkpoint_every_steps=2,
+    )
