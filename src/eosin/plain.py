@@ -5,13 +5,15 @@ A component is its own configuration (a frozen dataclass), so its class and fiel
 
 import dataclasses
 import hashlib
+import importlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 import numpy as np
 
-from eosin.errors import ConfigError
+from eosin.errors import ConfigError, InputError
 
 TYPE_KEY = "type"
 """Field that holds the class of a component in its plain form."""
@@ -33,7 +35,7 @@ def to_plain(value: object) -> Plain:
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {TYPE_KEY: type(value).__qualname__, **fields}
+        return {TYPE_KEY: f"{type(value).__module__}.{type(value).__qualname__}", **fields}
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -42,6 +44,46 @@ def to_plain(value: object) -> Plain:
         f"{value!r} of type {type(value).__name__} cannot be written into a configuration; "
         "make it a frozen dataclass whose fields are plain values"
     )
+
+
+def from_plain(plain: Plain) -> object:
+    """Return the components that `to_plain` wrote down; lists come back as tuples.
+
+    Classes are found by the modules they are in, eosin's own or ones that are already imported.
+
+    Raises:
+        InputError: If a class is not there, or does not take the values.
+    """
+    if isinstance(plain, list):
+        return tuple(from_plain(item) for item in plain)
+    if not isinstance(plain, dict):
+        return plain
+    values = {key: from_plain(item) for key, item in plain.items() if key != TYPE_KEY}
+    if TYPE_KEY not in plain:
+        return values
+    component = _find_class(str(plain[TYPE_KEY]))
+    try:
+        built: object = component(**values)
+    except TypeError as error:
+        raise InputError(
+            f"{component.__name__} does not take the settings that were stored ({error}); they "
+            "are of another version of eosin"
+        ) from error
+    return built
+
+
+def _find_class(full_name: str) -> type:
+    module_name, _, class_name = full_name.rpartition(".")
+    try:
+        if module_name.startswith("eosin."):
+            importlib.import_module(module_name)
+        found: type = getattr(sys.modules[module_name], class_name)
+    except (ImportError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"the settings hold a {full_name}, which is not there; import its module first, or "
+            "use the version of eosin that wrote them"
+        ) from error
+    return found
 
 
 def fingerprint(value: object) -> str:

@@ -65,6 +65,11 @@ class DataConfig:
         return sizes.pop()
 
     @property
+    def global_px(self) -> int:
+        """Side of the global crops in pixels."""
+        return self.crop_size(GLOBAL)
+
+    @property
     def num_local(self) -> int:
         """Number of local crops of each patch."""
         return sum(view.count for view in self.views if view.name.startswith(LOCAL))

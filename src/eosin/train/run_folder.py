@@ -17,7 +17,8 @@ from typing import final
 
 from eosin.atomic import remove_leftovers, write_atomic
 from eosin.errors import CheckpointError, ConfigError, InputError
-from eosin.plain import Plain, differences
+from eosin.plain import Plain, differences, from_plain
+from eosin.train.config import TrainConfig
 
 _PACKAGES = ("eosin", "torch", "numpy", "opencv-python-headless", "openslide-python")
 Metrics = Mapping[str, float | int]
@@ -85,6 +86,18 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise InputError(f"{config_path} is damaged: {error}") from error
         assert isinstance(config, dict)
+        return config
+
+    @property
+    def train_config(self) -> TrainConfig:
+        """The settings of the run, as they were given.
+
+        Raises:
+            InputError: If the folder holds no run, or one of another version.
+        """
+        config = from_plain(self.config)
+        if not isinstance(config, TrainConfig):
+            raise InputError(f"{self.path / 'config.json'} holds no settings of a run")
         return config
 
     @property

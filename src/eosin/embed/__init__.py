@@ -1,0 +1,1 @@
+"""Model to features: encoders, extraction from slides, and files of features."""

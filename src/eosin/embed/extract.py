@@ -1,0 +1,208 @@
+"""Features of whole slides: every patch of a grid through an encoder, one file a slide.
+
+A slide whose file is there, made by the same encoder and settings, is not embedded again; so a run
+that was stopped goes on, slide by slide.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, final
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from eosin.backends.base import Slide, SlideBackend
+from eosin.backends.patch import read_patch
+from eosin.embed.encoder import Encoder
+from eosin.embed.store import Provenance, SlideFeatures, read_provenance, write_features
+from eosin.errors import InputError, NoPlaceError, SlideError, SlideReadError
+from eosin.geometry import PatchCoordinate
+from eosin.models.vit import Tokens
+from eosin.plain import fingerprint
+from eosin.sampling.grid import GridSampler
+from eosin.stream.ahead import map_ahead
+from eosin.tissue.base import TissueDetector, detect_tissue
+from eosin.transforms.base import Image
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extraction:
+    """How slides are embedded."""
+
+    backend: SlideBackend
+    tissue_detector: TissueDetector
+    grid: GridSampler
+    """Which patches; it should have a `target_mpp`."""
+    batch_size: int = 64
+    num_threads: int = 2
+    """Threads that read patches ahead."""
+    dtype: Literal["float32", "float16"] = "float32"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlideOutcome:
+    """What became of one slide."""
+
+    slide_path: str
+    features_path: Path | None
+    """None when the slide could not be embedded."""
+    status: Literal["embedded", "already there", "failed"]
+    num_unreadable: int = 0
+    """Patches left out because their region could not be read."""
+    reason: str = ""
+    """Why it failed."""
+
+
+def embed_slides(
+    encoder: Encoder, slides: Sequence[str], out_dir: Path, extraction: Extraction
+) -> Iterator[SlideOutcome]:
+    """Embed slides one after another and yield what became of each; a bad one stops nothing.
+
+    The file of `a/b.svs` is `out_dir/b.h5`.
+
+    Raises:
+        InputError: If two slides would write the same file.
+    """
+    paths = _output_paths(slides, out_dir)
+    for slide_path, features_path in paths.items():
+        try:
+            yield _embed_slide(encoder, slide_path, features_path, extraction)
+        except SlideError as error:
+            yield SlideOutcome(
+                slide_path=slide_path, features_path=None, status="failed", reason=error.reason
+            )
+
+
+def embed_images(
+    encoder: Encoder,
+    images: Iterable[Image],
+    *,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] | None = None,
+) -> Float[np.ndarray, "images features"]:
+    """Return class token ++ mean of the patch tokens of each image, all of one size, float32."""
+    rows = []
+    remaining = iter(images)
+    while batch := list(islice(remaining, batch_size)):
+        cls, patch_mean = _pool(encoder(np.stack(batch)))
+        rows.append(np.concatenate([cls, patch_mean], axis=1))
+        if on_batch is not None:
+            on_batch(len(batch))
+    if not rows:
+        raise InputError("there are no images to embed")
+    return np.concatenate(rows)
+
+
+def _embed_slide(
+    encoder: Encoder, slide_path: str, features_path: Path, extraction: Extraction
+) -> SlideOutcome:
+    with extraction.backend.open(slide_path) as slide:
+        tissue = detect_tissue(slide, extraction.tissue_detector)
+        places = extraction.grid.places(slide.info, tissue)
+        if not places:
+            raise NoPlaceError(slide_path, "no patch of the grid has enough tissue")
+        provenance = _provenance(encoder, slide, places[0], extraction)
+        if _stands(features_path, provenance):
+            return SlideOutcome(
+                slide_path=slide_path, features_path=features_path, status="already there"
+            )
+        features, num_unreadable = _encode(encoder, slide, places, provenance, extraction)
+    write_features(features_path, features)
+    return SlideOutcome(
+        slide_path=slide_path,
+        features_path=features_path,
+        status="embedded",
+        num_unreadable=num_unreadable,
+    )
+
+
+def _encode(
+    encoder: Encoder,
+    slide: Slide,
+    places: list[PatchCoordinate],
+    provenance: Provenance,
+    extraction: Extraction,
+) -> tuple[SlideFeatures, int]:
+    def read(place: PatchCoordinate) -> UInt8[np.ndarray, "size size 3"] | None:
+        try:
+            return read_patch(slide, place)
+        except SlideReadError:
+            return None
+
+    images = map_ahead(
+        read, places, num_threads=extraction.num_threads, depth=2 * extraction.batch_size
+    )
+    readable = (
+        (place, image) for place, image in zip(places, images, strict=True) if image is not None
+    )
+    coords: list[tuple[int, int]] = []
+    cls_rows, mean_rows = [], []
+    while batch := list(islice(readable, extraction.batch_size)):
+        coords += [(place.x, place.y) for place, _ in batch]
+        cls, patch_mean = _pool(
+            encoder(np.stack([image for _, image in batch if image is not None]))
+        )
+        cls_rows.append(cls.astype(extraction.dtype))
+        mean_rows.append(patch_mean.astype(extraction.dtype))
+    if not coords:
+        raise SlideReadError(
+            provenance.slide_path, f"none of its {len(places)} patches can be read"
+        )
+    features = SlideFeatures(
+        cls=np.concatenate(cls_rows),
+        patch_mean=np.concatenate(mean_rows),
+        coords=np.asarray(coords, np.int64),
+        provenance=provenance,
+    )
+    return features, len(places) - len(coords)
+
+
+def _pool(
+    tokens: Tokens,
+) -> tuple[Float[np.ndarray, "batch dim"], Float[np.ndarray, "batch dim"]]:
+    """Return class tokens and means of patch tokens; registers belong to neither."""
+    return tokens.cls.float().cpu().numpy(), tokens.patches.float().mean(1).cpu().numpy()
+
+
+def _provenance(
+    encoder: Encoder, slide: Slide, place: PatchCoordinate, extraction: Extraction
+) -> Provenance:
+    downsample = slide.info.levels[place.level].downsample
+    sampling = f"{extraction.grid} {extraction.tissue_detector}"
+    return Provenance(
+        slide_path=slide.info.path,
+        slide_fingerprint=slide.info.fingerprint,
+        encoder=encoder.name,
+        weights_sha256=encoder.weights_sha256,
+        sampling=f"{sampling} {fingerprint([extraction.grid, extraction.tissue_detector])}",
+        mpp=place.mpp,
+        patch_size_px=place.patch_size,
+        patch_size_l0=place.read_width * downsample,
+        mean=encoder.mean,
+        std=encoder.std,
+        dtype=extraction.dtype,
+    )
+
+
+def _stands(features_path: Path, provenance: Provenance) -> bool:
+    try:
+        return read_provenance(features_path).matches(provenance)
+    except InputError:
+        return False
+
+
+def _output_paths(slides: Sequence[str], out_dir: Path) -> dict[str, Path]:
+    paths = {slide: out_dir / f"{Path(slide).stem}.h5" for slide in slides}
+    owners: dict[Path, str] = {}
+    for slide, path in paths.items():
+        if path in owners:
+            raise InputError(
+                f"{owners[path]} and {slide} would both be written to {path}; embed them into "
+                "folders of their own"
+            )
+        owners[path] = slide
+    return paths
