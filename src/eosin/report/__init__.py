@@ -1,0 +1,1 @@
+"""Turn numbers and pixels into one page that people can read."""
