@@ -25,7 +25,7 @@ class MultiMagnificationSampler(PatchSampler):
 
     target_mpps: Sequence[float] = (0.25, 0.5, 1.0, 2.0)
     """Microns per delivered pixel, made exactly from the levels there are."""
-    mpp_weights: Sequence[float] | None = None
+    mpp_weights: tuple[float, ...] | None = None
     """How often each target is drawn, relative to the others; all alike when None."""
     patch_size: int = 256
     """Pixels of the delivered patch, along both axes."""
@@ -45,19 +45,19 @@ class MultiMagnificationSampler(PatchSampler):
         if not targets or min(targets) <= 0 or len(set(targets)) < len(targets):
             raise ConfigError(f"target_mpps={targets} must be different positive numbers")
         weights = tuple(self.mpp_weights or [1.0] * len(targets))
+        object.__setattr__(self, "mpp_weights", self.mpp_weights and weights)
         if len(weights) != len(targets) or min(weights) < 0 or sum(weights) == 0:
             raise ConfigError(
                 f"mpp_weights={weights} must be {len(targets)} numbers, none negative, not all 0"
             )
         object.__setattr__(self, "target_mpps", targets)
-        object.__setattr__(self, "mpp_weights", weights)
 
     @property
     def max_per_slide(self) -> int | None:
         return None if self.num_patches == -1 else self.num_patches
 
     def magnification(self, rng: np.random.Generator, slide_info: SlideInfo) -> float:
-        weights = np.asarray(self.mpp_weights)
+        weights = np.asarray(self.mpp_weights or [1.0] * len(self.target_mpps))
         usable = [self._window(slide_info, mpp) is not None for mpp in self.target_mpps]
         cumulative = np.cumsum(weights * usable)
         if cumulative[-1] == 0:

@@ -4,7 +4,7 @@ slides of i ─magnification→ mpp ─place→ coordinate ─read→ rgb ─acc
                    └ once       └───── again after a rejection ─────┘
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -43,9 +43,15 @@ class PatchRecipe:
         try:
             image = read_patch(ready.slide, coordinate)
         except SlideReadError as error:
-            return None, Rejection(slide_path=path, cause="unreadable region", detail=error.reason)
+            return None, Rejection(
+                slide_path=path,
+                cause="unreadable region",
+                detail=error.reason,
+                coordinate=coordinate,
+            )
         if self.patch_filter is not None and not self.patch_filter.accept(image):
-            return None, Rejection(slide_path=path, cause=type(self.patch_filter).__name__)
+            cause = type(self.patch_filter).__name__
+            return None, Rejection(slide_path=path, cause=cause, coordinate=coordinate)
         return image, None
 
     def finish(
@@ -89,7 +95,7 @@ class PatchRecipe:
 
 def draw_sample(
     index: int,
-    slides: Sequence[int],
+    slides: Iterable[int],
     store: SlideStore,
     sampler: PatchSampler,
     recipe: PatchRecipe,
@@ -112,7 +118,7 @@ def draw_sample(
             break
         try:
             ready = store.get(number)
-            mpp = _magnification(index, number, store, sampler, recipe.seed)
+            mpp = _magnification(index, number, ready, store, sampler, seed=recipe.seed)
             for candidate in range(max_candidates):
                 # Attempts go on counting over substitutes, so that no two share a generator.
                 attempt = substitution * max_candidates + candidate
@@ -129,7 +135,13 @@ def draw_sample(
 
 
 def _magnification(
-    index: int, number: int, store: SlideStore, sampler: PatchSampler, seed: int
+    index: int,
+    number: int,
+    ready: ReadySlide,
+    store: SlideStore,
+    sampler: PatchSampler,
+    *,
+    seed: int,
 ) -> float:
     """Draw the magnification; not again after a rejection, nor differently on a substitute.
 
@@ -137,7 +149,7 @@ def _magnification(
     """
     try:
         rng = rng_at(seed, Purpose.MAGNIFICATION, index)
-        return sampler.magnification(rng, store.get(number).slide.info)
+        return sampler.magnification(rng, ready.slide.info)
     except SlideError as error:
         store.quarantine(number, error)
         raise

@@ -7,8 +7,10 @@ owns slots l, l + num_lanes, ... A window's slots take turns, `patches_per_visit
 until each has given `patches_per_slide`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Literal, final
 
 import numpy as np
@@ -85,16 +87,23 @@ class LaneOrder:
             return position
         return int(_permutation(self.seed, number, self.num_slides)[position])
 
-    def slides_of(self, index: int) -> "list[int]":
-        """Return the slides to try for a sample: its own, then substitutes, every slide at last.
+    def slides_of(self, index: int) -> Iterator[int]:
+        """Yield the slides to try for a sample: its own, then substitutes, every slide at last.
 
-        First the next slots of its lane, which are warm or will be, then a whole pass.
+        First the next slots of its lane, which are warm or will be, then a whole pass. Lazily: with
+        ten thousand slides the list would cost more than the patch, and the first nearly always
+        does.
         """
         slot = self.slot_of(index)
         lane_next = (slot + step * self.num_lanes for step in range(self.pool_size))
         next_pass = (slot // self.num_slides + 1) * self.num_slides
         all_slides = range(next_pass, next_pass + self.num_slides)
-        return list(dict.fromkeys(self.slide_of_slot(s) for s in (*lane_next, *all_slides)))
+        tried: set[int] = set()
+        for candidate in chain(lane_next, all_slides):
+            slide = self.slide_of_slot(candidate)
+            if slide not in tried:
+                tried.add(slide)
+                yield slide
 
 
 @lru_cache(maxsize=16)

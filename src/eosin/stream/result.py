@@ -15,6 +15,8 @@ class Rejection:
     cause: str
     """The filter's name, or what failed."""
     detail: str = ""
+    coordinate: PatchCoordinate | None = None
+    """The candidate's place; None when the whole slide gave none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

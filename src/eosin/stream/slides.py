@@ -75,8 +75,8 @@ class SlideStore:
     def close(self) -> None:
         """Close every open slide; later use opens them again."""
         with self._lock:
-            while self._ready:
-                self._ready.popitem()[1].slide.close()
+            # Not closed here: a thread may be reading ahead. Each closes with its last reader.
+            self._ready.clear()
 
     def _recent(self, number: int) -> ReadySlide | None:
         with self._lock:
@@ -87,17 +87,24 @@ class SlideStore:
 
     def _prepare(self, number: int) -> ReadySlide:
         slide = self._backend.open(self.paths[number])
-        tissue = detect_tissue(slide, self._detector)
-        if not tissue.mask.any():
-            detector = type(self._detector).__name__
-            raise NoPlaceError(slide.info.path, f"{detector} finds no tissue on it")
-        ready = ReadySlide(slide, tissue)
+        try:
+            ready = ReadySlide(slide, self._find_tissue(slide))
+        except SlideError:
+            slide.close()
+            raise
         with self._lock:
             self._ready[number] = ready
             while len(self._ready) > self._max_open:
                 # Not closed here: another thread may be reading. It closes with its last reader.
                 self._ready.popitem(last=False)
         return ready
+
+    def _find_tissue(self, slide: Slide) -> TissueMask:
+        tissue = detect_tissue(slide, self._detector)
+        if not tissue.mask.any():
+            detector = type(self._detector).__name__
+            raise NoPlaceError(slide.info.path, f"{detector} finds no tissue on it")
+        return tissue
 
     def quarantine(self, number: int, error: SlideError) -> None:
         """Remember that a slide cannot be used, and why.
@@ -106,7 +113,8 @@ class SlideStore:
             StreamStalledError: If too many slides cannot be used.
         """
         with self._lock:
-            self._quarantined[number] = error
+            # A copy without the traceback, which would keep the slide and its mask in memory.
+            self._quarantined[number] = type(error)(error.path, error.reason)
             num_bad = len(self._quarantined)
         if num_bad > max(1, self._max_quarantined):
             raise StreamStalledError(

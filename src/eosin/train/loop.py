@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from eosin.backends.base import SlideBackend
-from eosin.backends.openslide import OpenSlideBackend
 from eosin.errors import ConfigError, TrainingError
 from eosin.loader import Batch, to_model_input, train_batches
 from eosin.pipeline import PatchPipeline
@@ -23,6 +22,7 @@ from eosin.train.monitors import Monitor
 from eosin.train.param_groups import backbone_groups, head_groups, set_rates
 from eosin.train.rates import Rates, RateSchedules
 from eosin.train.run_folder import RunFolder
+from eosin.train.stream import make_pipeline
 from eosin.train.student_teacher import StudentTeacher, collapse_gauges
 from eosin.views import GLOBAL
 
@@ -83,8 +83,7 @@ def train(
     run = RunFolder(out_dir)
     with run.locked():
         run.begin(to_plain(config), pipeline.slides)
-        _seed_torch(config.seed, step=0, part=1)
-        model = StudentTeacher(config).to(device)
+        model = initial_model(config).to(device)
         optimizer = make_optimizer(model, config)
         first_step = _resume(run, model, optimizer, pipeline, device)
         run.forget_metrics_from(first_step)
@@ -96,33 +95,10 @@ def train(
     return run
 
 
-def make_pipeline(
-    config: TrainConfig,
-    slides: str | Path | Sequence[str | Path],
-    *,
-    backend: SlideBackend | None = None,
-    num_threads: int = 0,
-) -> PatchPipeline:
-    """Return the stream that a run trains on."""
-    data = config.data
-    return PatchPipeline(
-        slide_paths=slides,
-        backend=backend or OpenSlideBackend(),
-        tissue_detector=data.tissue_detector,
-        sampler=data.sampler,
-        patch_filter=data.patch_filter,
-        shared_transforms=data.shared_transforms,
-        views=data.views,
-        slide_sampling="random",
-        cycle=True,
-        seed=config.seed,
-        num_lanes=data.num_lanes,
-        pool_size=data.pool_size,
-        patches_per_slide=data.patches_per_slide,
-        patches_per_visit=data.patches_per_visit,
-        max_candidates=data.max_candidates,
-        num_threads=num_threads,
-    )
+def initial_model(config: TrainConfig) -> StudentTeacher:
+    """Return the networks that a run begins with."""
+    _seed_torch(config.seed, step=0, part=1)
+    return StudentTeacher(config)
 
 
 def make_optimizer(model: StudentTeacher, config: TrainConfig) -> torch.optim.AdamW:

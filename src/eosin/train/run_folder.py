@@ -106,6 +106,11 @@ class RunFolder:
         return list(json.loads((self.path / "slides.json").read_text()))
 
     @property
+    def versions(self) -> dict[str, str]:
+        """Packages and commit that the run was last started with."""
+        return dict(json.loads((self.path / "versions.json").read_text()))
+
+    @property
     def quarantine(self) -> dict[str, str]:
         """Slides that could not be used, each with the reason."""
         path = self.path / "quarantine.json"

