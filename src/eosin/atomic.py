@@ -46,7 +46,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    # A path at which the block made nothing fails here, before the old content is touched.
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     for file in files:
         with file.open("rb+") as handle:
             os.fsync(handle.fileno())

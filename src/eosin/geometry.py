@@ -156,8 +156,9 @@ def mpp_window(
     """Return the window that gives a patch of `patch_size` pixels at `target_mpp`.
 
     Among the levels with mpp <= target * max_upsample the coarsest is read: as it is when it is
-    within the tolerance, otherwise as many pixels of it as the patch covers (to the nearest pixel),
-    which are then resampled. Returns None when the slide has no such level and the rule says skip.
+    within the tolerance along both axes, otherwise as many pixels of it as the patch covers (to the
+    nearest pixel), which are then resampled. Returns None when the slide has no such level and the
+    rule says skip.
 
     Raises:
         MissingMppError: If the slide does not say how large its pixels are.
@@ -169,7 +170,7 @@ def mpp_window(
     if not usable and rule.no_level == "skip":
         return None
     level = max(usable, key=lambda i: level_mpps[i]) if usable else _finest(level_mpps)
-    as_is = abs(level_mpps[level] / target_mpp - 1) <= rule.mpp_tolerance
+    as_is = all(abs(mpp / target_mpp - 1) <= rule.mpp_tolerance for mpp in info.mpp_at(level))
     if as_is or (not usable and rule.no_level == "nearest"):
         return _window(info, level, patch_size, patch_size, patch_size)
     mpp = info.mpp_at(level)

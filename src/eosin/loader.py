@@ -5,12 +5,14 @@ stream. `PatchDataset` is for people with a training loop of their own.
 """
 
 import contextlib
+import copy
 import itertools
 import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypedDict, final
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -66,7 +68,12 @@ def train_batches(
         batch_size: Patches of one step.
         grid_size: Model patches along a side of a global crop.
         masking: Of the global crops.
+
+    Raises:
+        ConfigError: If the pipeline ends, or its views are not uint8.
     """
+    if not pipeline.cycle:
+        raise ConfigError("training needs a stream without end; give the pipeline cycle=True")
     samples = pipeline.samples(range(steps.start * batch_size, steps.stop * batch_size))
     with contextlib.closing(samples):
         for step in steps:
@@ -101,6 +108,11 @@ def _stack(samples: tuple[PatchResult, ...], kind: str) -> UInt8[Tensor, "crops 
     crops = [sample.views[name] for name in names for sample in samples if sample.views]
     if not crops:
         return torch.empty(0, 1, 1, 3, dtype=torch.uint8)
+    if crops[0].dtype != np.uint8:
+        raise ConfigError(
+            f"{kind} views are {crops[0].dtype} and must be uint8; leave NormalizeTransform out, "
+            "training normalizes on the device"
+        )
     return torch.from_numpy(np.stack(crops))
 
 
@@ -139,13 +151,21 @@ class PatchDataset(IterableDataset[PatchItem]):
         self.world_size = world_size
 
     def __iter__(self) -> Iterator[PatchItem]:
-        """Yield this worker's samples from the pipeline's cursor on, without end."""
-        return map(_item, self.pipeline.samples(self._indices()))
+        """Yield this worker's samples from the pipeline's cursor on, without end.
 
-    def _indices(self) -> Iterator[int]:
-        num_lanes = self.pipeline.num_lanes
+        The cursor stays where it is, so a second iteration begins at the same sample; to go on
+        elsewhere, set `pipeline.next_index` before.
+        """
         worker = get_worker_info()
-        worker_id, num_workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        if worker is None:
+            return map(_item, self.pipeline.samples(self._indices(0, 1)))
+        # Neither open slides nor OpenCV's threads survive a fork: the worker has its own.
+        cv2.setNumThreads(0)
+        pipeline = copy.copy(self.pipeline)
+        return map(_item, pipeline.samples(self._indices(worker.id, worker.num_workers)))
+
+    def _indices(self, worker_id: int, num_workers: int) -> Iterator[int]:
+        num_lanes = self.pipeline.num_lanes
         num_readers = self.world_size * num_workers
         if num_lanes % num_readers:
             raise ConfigError(

@@ -1,8 +1,8 @@
 """PatchPipeline: slides in, an endless or finite stream of patches out; what most people import."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TypedDict
@@ -44,7 +44,8 @@ class PatchPipeline:
 
     Sample i is a pure function of (seed, i, slide list, settings): nothing that came before changes
     it, so a stream stopped anywhere goes on exactly, and `read(i)` gives any patch again. The
-    object is a frozen plan and a cursor; `iter()` starts at the cursor.
+    object is a frozen plan and a cursor; `iter()` starts at the cursor. A copy, also one that was
+    pickled for another process, has the plan and the cursor, and opens slides of its own.
     """
 
     slide_paths: str | Path | Sequence[str | Path]
@@ -131,7 +132,12 @@ class PatchPipeline:
             raise ConfigError("shared_transforms needs views; without them use transforms")
         if isinstance(self.sampler, GridSampler) and self.num_lanes > 1:
             raise ConfigError(f"num_lanes={self.num_lanes} needs a random sampler; a grid has one")
-        for name, least in (("max_candidates", 1), ("max_open_slides", 1), ("num_threads", 0)):
+        for name, least in (
+            ("seed", 0),
+            ("max_candidates", 1),
+            ("max_open_slides", 1),
+            ("num_threads", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name}={value} must be at least {least}")
@@ -162,8 +168,10 @@ class PatchPipeline:
         A grid's cells that are turned away are left out.
 
         Raises:
-            StreamStalledError: If no slide gives a sample.
+            IndexError: If the stream has no such sample.
+            StreamStalledError: If no slide gives a sample, or no cell of a whole grid is accepted.
         """
+        turned_away: list[Rejection] = []
         drawn = map_ahead(
             self._draw,
             indices,
@@ -172,12 +180,14 @@ class PatchPipeline:
         )
         for index, result in drawn:
             if isinstance(result, PatchResult):
+                turned_away.clear()
                 self.stats.count(result)
                 yield result
                 continue
             self.stats.count_rejections(result)
-            if self._grid is None:
-                raise self._stalled(index, result)
+            turned_away.extend(result)
+            if self._grid is None or not self._grid.first_pass_has(len(turned_away)):
+                raise self._stalled(index, tuple(turned_away))
 
     def read(self, index: int) -> PatchResult:
         """Return sample `index` again, or before its time; the cursor stays where it is.
@@ -186,8 +196,6 @@ class PatchPipeline:
             IndexError: If the stream has no such sample, or a grid's cell was turned away.
             StreamStalledError: If no slide gives it.
         """
-        if not self._has(index):
-            raise IndexError(f"sample {index} is beyond the end of the stream")
         _, result = self._draw(index)
         if isinstance(result, PatchResult):
             return result
@@ -246,7 +254,14 @@ class PatchPipeline:
         """Close the slides; using the pipeline again opens them anew."""
         self._store.close()
 
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        """Copy and pickle the plan and the cursor; open files and locks stay behind."""
+        plan = {f.name: getattr(self, f.name) for f in fields(self)}
+        return _restored, ({**plan, "slide_paths": self.slides}, self.next_index)
+
     def _has(self, index: int) -> bool:
+        if index < 0:
+            return False
         if self._grid is not None:
             has = self._grid.has(index)
             if not has and index == 0:
@@ -256,6 +271,8 @@ class PatchPipeline:
         return num_samples is None or index < num_samples
 
     def _draw(self, index: int) -> tuple[int, PatchResult | tuple[Rejection, ...]]:
+        if not self._has(index):
+            raise IndexError(f"the stream has no sample {index}: it begins at 0, or ends before")
         if self._grid is not None:
             return index, self._grid.draw(index, self._recipe)
         assert isinstance(self.sampler, PatchSampler)
@@ -277,6 +294,12 @@ class PatchPipeline:
             f"no slide gives sample {index}: {causes or 'no slide has a place for it'}{example}; "
             "look at the slides with 'eosin preview', or loosen what turns them away"
         )
+
+
+def _restored(plan: Mapping[str, object], next_index: int) -> PatchPipeline:
+    pipeline = PatchPipeline(**plan)  # type: ignore[arg-type]
+    pipeline.next_index = next_index
+    return pipeline
 
 
 def _content(path: str) -> str:

@@ -38,6 +38,8 @@ def to_plain(value: object) -> Plain:
         return {TYPE_KEY: f"{type(value).__module__}.{type(value).__qualname__}", **fields}
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=repr)
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     raise ConfigError(

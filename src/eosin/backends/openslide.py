@@ -50,19 +50,21 @@ class OpenSlideBackend(SlideBackend):
 class OpenSlideSlide(Slide):
     """A slide that OpenSlide has open.
 
-    OpenSlide latches: after one failed read every later read of a handle fails. So the handle is
-    opened anew after a failure, and the read is tried once more.
+    OpenSlide latches: after one failed read every later read of a handle fails. So a failed read is
+    tried once more on a handle of its own, which alone decides: another thread's failure on the
+    shared handle must not make this region unreadable. Handles close with their last reader.
     """
 
     def __init__(self, path: Path, mpp_override: float | None) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._is_open = True
         try:
-            self._handle = _open_handle(path)
-            self._info = _describe(path, self._handle, mpp_override)
-        except (openslide.OpenSlideError, OSError) as error:
+            handle = _open_handle(path)
+            self._info = _describe(path, handle, mpp_override)
+        except (openslide.OpenSlideError, OSError, UnicodeDecodeError) as error:
             raise SlideOpenError(path, _why_not(path, error)) from error
+        self._handle: openslide.OpenSlide | None = handle
+        """The shared one; None after closing."""
 
     @property
     def info(self) -> SlideInfo:
@@ -83,8 +85,8 @@ class OpenSlideSlide(Slide):
         return self._read_shrunk(level, size)
 
     def close(self) -> None:
-        self._is_open = False
-        self._handle.close()
+        with self._lock:
+            self._handle = None
 
     def _coarsest_level_of(self, px: int) -> int:
         large_enough = [
@@ -112,27 +114,27 @@ class OpenSlideSlide(Slide):
         return out
 
     def _retry_once(self, read: Callable[[openslide.OpenSlide], Image.Image]) -> Image.Image:
-        if not self._is_open:
+        shared = self._handle
+        if shared is None:
             raise SlideReadError(self._path, "the slide was closed; open it again")
-        handle = self._handle
         try:
-            return read(handle)
+            return read(shared)
         except openslide.OpenSlideError:
-            handle = self._reopened(handle)
+            own = self._open_again()
         try:
-            return read(handle)
+            image = read(own)
         except openslide.OpenSlideError as error:
-            self._reopened(handle)
             raise SlideReadError(self._path, f"OpenSlide cannot read a region: {error}") from error
-
-    def _reopened(self, broken: openslide.OpenSlide) -> openslide.OpenSlide:
         with self._lock:
-            if self._handle is broken:
-                try:
-                    self._handle = _open_handle(self._path)
-                except (openslide.OpenSlideError, OSError) as error:
-                    raise SlideReadError(self._path, _why_not(self._path, error)) from error
-            return self._handle
+            if self._handle is shared:
+                self._handle = own
+        return image
+
+    def _open_again(self) -> openslide.OpenSlide:
+        try:
+            return _open_handle(self._path)
+        except (openslide.OpenSlideError, OSError) as error:
+            raise SlideReadError(self._path, _why_not(self._path, error)) from error
 
 
 def _open_handle(path: Path) -> openslide.OpenSlide:

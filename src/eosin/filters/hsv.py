@@ -39,4 +39,5 @@ class HSVPatchFilter(PatchFilter):
     def accept(self, image: UInt8[np.ndarray, "height width 3"]) -> bool:
         passing = in_hsv_ranges(image, self.hue_range, self.sat_range, self.val_range)
         num_passing = cv2.countNonZero(passing.view(np.uint8))
-        return num_passing >= self.min_pixel_fraction * passing.size
+        # Divided, not multiplied: 0.55 * 100 is more than 55 in floating point.
+        return num_passing / passing.size >= self.min_pixel_fraction

@@ -1,15 +1,20 @@
 """Streams that end: every cell of a grid on every slide, once per pass."""
 
 import threading
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import final
 
 from eosin.errors import SlideError
+from eosin.geometry import PatchCoordinate
 from eosin.sampling.grid import GridSampler
 from eosin.stream.draw import PatchRecipe, slide_rejection
 from eosin.stream.order import LaneOrder
 from eosin.stream.result import PatchResult, Rejection
 from eosin.stream.slides import SlideStore
+
+_MAX_LISTED_SLIDES = 2
 
 
 @final
@@ -33,20 +38,25 @@ class GridOrder:
         self._lock = threading.Lock()
         self._ends: list[int] = []
         """Number of samples up to and including each slide of the first pass."""
+        self._cells: OrderedDict[int, list[PatchCoordinate]] = OrderedDict()
+        """Of the slides used last: listing them takes longer than reading one."""
 
     def has(self, index: int) -> bool:
         """Return whether the stream has a sample with this number."""
+        return self.first_pass_has(index) or (self._order.cycle and self._ends[-1] > 0)
+
+    def first_pass_has(self, index: int) -> bool:
+        """Return whether there are more than `index` cells on all slides together."""
         with self._lock:
-            if self._count_up_to(index):
-                return True
-            return self._order.cycle and self._ends[-1] > 0
+            return self._count_up_to(index)
 
     def draw(self, index: int, recipe: PatchRecipe) -> PatchResult | tuple[Rejection, ...]:
         """Return sample `index`, or why its cell is turned away."""
-        slide, cell = self._locate(index)
         try:
+            with self._lock:
+                slide, cell = self._locate(index)
+                coordinate = self._places(slide)[cell]
             ready = self._store.get(slide)
-            coordinate = self._sampler.places(ready.slide.info, ready.tissue)[cell]
         except SlideError as error:
             return (slide_rejection(error),)
         image, rejection = recipe.read(ready, coordinate)
@@ -55,11 +65,10 @@ class GridOrder:
         return recipe.finish(index, image, ready, coordinate, ())
 
     def _locate(self, index: int) -> tuple[int, int]:
-        with self._lock:
-            if not self._count_up_to(index):
-                index %= self._ends[-1]
-            position = next(n for n, end in enumerate(self._ends) if index < end)
-            begin = self._ends[position - 1] if position else 0
+        if not self._count_up_to(index):
+            index %= self._ends[-1]
+        position = bisect_right(self._ends, index)
+        begin = self._ends[position - 1] if position else 0
         return self._order.slide_of_slot(position), index - begin
 
     def _count_up_to(self, index: int) -> bool:
@@ -70,10 +79,25 @@ class GridOrder:
             num_before = self._ends[-1] if self._ends else 0
             slide = self._order.slide_of_slot(len(self._ends))
             try:
-                ready = self._store.get(slide)
-                num_cells = len(self._sampler.places(ready.slide.info, ready.tissue))
+                num_cells = len(self._places(slide))
             except SlideError as error:
+                self._store.quarantine(slide, error)
                 self._on_rejections([slide_rejection(error)])
                 num_cells = 0
+            else:
+                if num_cells == 0:
+                    self._on_rejections([self._no_cell(slide)])
             self._ends.append(num_before + num_cells)
         return True
+
+    def _no_cell(self, slide: int) -> Rejection:
+        detail = f"no cell of the grid has {self._sampler.tissue_threshold:.0%} tissue"
+        return Rejection(slide_path=self._store.paths[slide], cause="no place", detail=detail)
+
+    def _places(self, slide: int) -> list[PatchCoordinate]:
+        if slide not in self._cells:
+            ready = self._store.get(slide)
+            self._cells[slide] = self._sampler.places(ready.slide.info, ready.tissue)
+            while len(self._cells) > _MAX_LISTED_SLIDES:
+                self._cells.popitem(last=False)
+        return self._cells[slide]

@@ -43,7 +43,7 @@ def in_hsv_ranges(
     """Return which pixels lie in all three ranges, ends included, in OpenCV's 8-bit units."""
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
     low, high = zip(hue, sat, val, strict=True)
-    return np.asarray(cv2.inRange(hsv, low, high), dtype=np.uint8).view(bool)
+    return np.asarray(cv2.inRange(hsv, low, high) != 0, dtype=bool)
 
 
 def check_ranges(hue: Range, sat: Range, val: Range) -> None:
