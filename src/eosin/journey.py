@@ -65,8 +65,8 @@ class _ProgressMonitor(Monitor):
             self._bar.move_to(first_step, "going on")
 
     def step_done(
-        self, step: int, metrics: Mapping[str, float], teacher: nn.Module
-    ) -> Mapping[str, float]:
+        self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
+    ) -> Mapping[str, float | int]:
         note = f"loss {metrics['loss']:.3f}, {metrics['patches_per_s']:.0f} patches/s"
         self._bar.move_to(step + 1, note)
         return {}

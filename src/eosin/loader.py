@@ -36,7 +36,7 @@ class Batch:
     samples: tuple[PatchResult, ...]
     global_crops: UInt8[Tensor, "crops height width 3"]
     """First one view of every patch, then the other."""
-    local_crops: UInt8[Tensor, "crops height width 3"]
+    local_crops: UInt8[Tensor, "local_crops local_height local_width 3"]
     """View by view; none when there are no local views."""
     masks: Bool[Tensor, "crops patches"]
     """Which patches of the global crops the student does not see."""

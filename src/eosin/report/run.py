@@ -60,7 +60,7 @@ def write_run_report(run_path: Path, backend: SlideBackend | None = None) -> Pat
     return report_path
 
 
-def _curves(metrics: Sequence[Mapping[str, float]]) -> tuple[Html, ...]:
+def _curves(metrics: Sequence[Mapping[str, float | int]]) -> tuple[Html, ...]:
     if not metrics:
         return (paragraph("No step is done yet."),)
     losses = line_chart(
@@ -107,7 +107,7 @@ def _curves(metrics: Sequence[Mapping[str, float]]) -> tuple[Html, ...]:
     )
 
 
-def _series(metrics: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[Series]:
+def _series(metrics: Sequence[Mapping[str, float | int]], names: Sequence[str]) -> list[Series]:
     return [
         Series(
             name=name.removeprefix("loss_").replace("_", " "),

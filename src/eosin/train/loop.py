@@ -183,7 +183,7 @@ def _run_steps(
         # Stochastic depth draws from torch's generator; seeded by the step, it needs no state.
         _seed_torch(config.seed, batch.step, part=0)
         measured = train_step(model, optimizer, batch, rates, device)
-        metrics = {name: float(value) for name, value in measured.items()}
+        metrics: dict[str, float | int] = {name: float(value) for name, value in measured.items()}
         num_skipped = 0 if _is_finite(metrics) else num_skipped + 1
         metrics |= _describe(batch, rates, wait_s, time.perf_counter() - step_start)
         for monitor in monitors:
@@ -243,7 +243,7 @@ def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
         yield batch, time.perf_counter() - wait_start
 
 
-def _describe(batch: Batch, rates: Rates, wait_s: float, step_s: float) -> dict[str, float]:
+def _describe(batch: Batch, rates: Rates, wait_s: float, step_s: float) -> dict[str, float | int]:
     num_samples = len(batch.samples)
     return {
         "lr": rates.lr,
@@ -260,7 +260,7 @@ def _describe(batch: Batch, rates: Rates, wait_s: float, step_s: float) -> dict[
     }
 
 
-def _is_finite(metrics: Mapping[str, float]) -> bool:
+def _is_finite(metrics: Mapping[str, float | int]) -> bool:
     names = [n for n in metrics if n == "loss" or n.startswith("grad_norm")]
     return all(abs(metrics[name]) < float("inf") for name in names)
 

@@ -14,8 +14,8 @@ class Monitor(ABC):
 
     @abstractmethod
     def step_done(
-        self, step: int, metrics: Mapping[str, float], teacher: nn.Module
-    ) -> Mapping[str, float]:
+        self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
+    ) -> Mapping[str, float | int]:
         """Look at a step; what is returned joins its metrics.
 
         Args:

@@ -21,7 +21,7 @@ from eosin.plain import Plain, differences, from_plain
 from eosin.train.config import TrainConfig
 
 _PACKAGES = ("eosin", "torch", "numpy", "opencv-python-headless", "openslide-python")
-Metrics = Mapping[str, float | int]
+Number = float | int
 
 
 @final
@@ -121,7 +121,7 @@ class RunFolder:
         if quarantined:
             write_atomic(self.path / "quarantine.json", json.dumps(dict(quarantined), indent=1))
 
-    def metrics(self) -> list[dict[str, float]]:
+    def metrics(self) -> list[dict[str, Number]]:
         """Return one record a step, oldest first; half a line at the end is left out."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
@@ -140,7 +140,7 @@ class RunFolder:
         lines = "".join(json.dumps(record) + "\n" for record in kept)
         write_atomic(self.path / "metrics.jsonl", lines)
 
-    def append_metrics(self, record: Metrics) -> None:
+    def append_metrics(self, record: Mapping[str, Number]) -> None:
         """Add the record of a step."""
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")

@@ -24,6 +24,7 @@ from eosin.models.vit import Tokens, VisionTransformer
 from eosin.train.config import TrainConfig
 
 Crops = Float[Tensor, "crops 3 height width"]
+LocalCrops = Float[Tensor, "local_crops 3 local_height local_width"]
 
 
 @final
@@ -53,7 +54,7 @@ class StudentTeacher(nn.Module):
     def losses(
         self,
         global_crops: Crops,
-        local_crops: Crops,
+        local_crops: LocalCrops,
         masks: Bool[Tensor, "crops patches"],
         teacher_temperature: float,
     ) -> tuple[dict[str, Float[Tensor, ""]], Tokens]:
@@ -126,7 +127,7 @@ class StudentTeacher(nn.Module):
             self.ibot_center.copy_(updated_center(self.ibot_center, ibot_logits))
         return targets
 
-    def _local_logits(self, local_crops: Crops, batch: int) -> Float[Tensor, "locals batch k"]:
+    def _local_logits(self, local_crops: LocalCrops, batch: int) -> Float[Tensor, "locals batch k"]:
         head = self.student["dino_head"]
         if len(local_crops) == 0:
             num_prototypes = self.config.dino_head.num_prototypes

@@ -1,0 +1,191 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from eosin.cli import VERBS, main
+from eosin.train.run_folder import RunFolder
+
+SMALL = [
+    "--steps=2",
+    "--global-batch=4",
+    "--data.num-lanes=2",
+    "--data.pool-size=2",
+    "--optim.warmup-steps=1",
+    "--model.depth=1",
+    "--model.embed-dim=24",
+    "--dino-head.num-prototypes=16",
+    "--ibot-head.num-prototypes=16",
+    "--device=cpu",
+]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Run the command line; return exit code, output and talk."""
+    code = 0
+    try:
+        main([str(word) for word in words])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    """Run what must fail; return exit code and the one line that says why."""
+    code, _, talk = run(capsys, *words)
+    lines = [line for line in talk.splitlines() if line.startswith("eosin: ")]
+    assert "Traceback" not in talk
+    assert len(lines) == 1, talk
+    return code, lines[0]
+
+
+def test_help_names_every_command_and_imports_no_torch():
+    script = (
+        "import sys; from eosin.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert all(f"  {verb} " in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_each_command_has_help(capsys: pytest.CaptureFixture[str], verb: str):
+    code, out, _ = run(capsys, verb, "--help")
+    assert code == 0
+    assert f"usage: eosin {verb}" in out
+
+
+def test_help_of_a_recipe_shows_its_own_values(capsys: pytest.CaptureFixture[str]):
+    _, out, _ = run(capsys, "train", "nano_cpu", "--help")
+    assert "--optim.base-lr FLOAT" in out
+    assert "(default: 0.004)" in out
+
+
+def test_a_recipe_is_trained_exported_embedded_evaluated_and_reported(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    slides = phantoms[0].parent
+    folder = tmp_path / "run"
+    code, out, _ = run(capsys, "train", "nano_cpu", slides, "--out-dir", folder, *SMALL)
+    assert (code, out.strip()) == (0, str(folder))
+    assert len(RunFolder(folder).metrics()) == 2
+
+    code, out, _ = run(capsys, "export", folder, "-o", tmp_path / "model")
+    assert code == 0
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+    embed = ["embed", tmp_path / "model", slides, "-o", tmp_path / "features", "--device=cpu"]
+    assert run(capsys, *embed)[0] == 0
+    assert len(list((tmp_path / "features").glob("*.h5"))) == 3
+
+    code, out, _ = run(capsys, "report", folder)
+    assert code == 0
+    assert Path(out.strip()).read_text().startswith("<!doctype html>")
+
+
+def test_a_preview_needs_no_training(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    page = tmp_path / "page.html"
+    code, out, _ = run(capsys, "preview", "midnight12k", phantoms[0], "-o", page)
+    assert (code, out.strip()) == (0, str(page))
+    assert "Views of one patch" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["trian"], 2, "there is no command 'trian'; did you mean 'train'"),
+        (["train", "midnite", "x", "--out-dir", "y"], 2, "there is no recipe 'midnite'"),
+        (["train", "nano_cpu", "x", "--out-dir", "y", "--stepz", "4"], 2, "no option '--stepz'"),
+        (["train", "nano_cpu", "x", "--out-dir", "y", "--steps", "0"], 2, "steps=0"),
+        (["train", "nano_cpu", "nowhere", "--out-dir", "y"], 1, "nowhere does not exist"),
+        (["train", "nano_cpu", "x", "--out-dir", "y", "--device", "quantum"], 2, "quantum"),
+        (["export", "nowhere", "-o", "y"], 1, "nowhere is no run"),
+        (["embed", "nowhere", "x", "-o", "y"], 1, "nowhere is neither a run"),
+        (["evaluate", "nowhere", "--data-dir", "x"], 1, "nowhere is neither a run"),
+        (["report", "nowhere"], 1, "nowhere is no run"),
+    ],
+)
+def test_a_wrong_command_line_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    says: str,
+):
+    monkeypatch.chdir(tmp_path)
+    found_code, line = fails(capsys, *words)
+    assert found_code == code
+    assert says in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("text.svs", b"this is no slide", "is not a slide that OpenSlide can read"),
+        ("empty.svs", b"", "is empty (0 bytes)"),
+    ],
+)
+def test_a_bad_slide_alone_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: bytes, says: str
+):
+    (tmp_path / name).write_bytes(content)
+    code, line = fails(
+        capsys, "train", "nano_cpu", tmp_path / name, "--out-dir", tmp_path / "run", *SMALL
+    )
+    assert code == 1
+    assert says in line
+
+
+def test_a_folder_without_slides_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    code, line = fails(capsys, "train", "nano_cpu", tmp_path, "--out-dir", tmp_path / "run", *SMALL)
+    assert code == 1
+    assert "has no slides; looked for files ending in" in line
+
+
+def test_a_bad_slide_among_good_ones_is_named_and_the_run_goes_on(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    phantoms: list[Path],
+):
+    bad = tmp_path / "empty.svs"
+    bad.touch()
+    words = ["train", "nano_cpu", *phantoms, bad, "--out-dir", tmp_path / "run", *SMALL]
+    code, _, _ = run(capsys, *words)
+    assert code == 0
+    assert f"not used: {bad}: is empty (0 bytes)" in caplog.text
+
+
+def test_evaluation_prints_numbers_and_keeps_predictions(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label, level in (("dark", 40), ("light", 200)):
+            folder = tmp_path / "tiles" / part / label
+            folder.mkdir(parents=True)
+            for number in range(6):
+                noise = rng.integers(0, 30, (56, 56, 3)) + level
+                cv2.imwrite(str(folder / f"{number}.png"), noise.astype(np.uint8))
+    folder = tmp_path / "run"
+    assert run(capsys, "train", "nano_cpu", *phantoms, "--out-dir", folder, *SMALL)[0] == 0
+    words = ["evaluate", folder, "--data-dir", tmp_path / "tiles", "-o", tmp_path / "out.json"]
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["knn", "linear"]
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert len(record["results"][0]["predictions"]) == 12

@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+
+from eosin.errors import ConfigError
+from eosin.models.config import vit_config
+from eosin.recipes import RECIPES, midnight12k, recipe_config
+from eosin.train.config import OptimConfig
+from eosin.views import RandomResizedCrop, ViewConfig
+from train.tiny import tiny_config
+
+
+def test_the_learning_rate_follows_the_square_root_of_the_batch():
+    config = midnight12k.config()
+    assert config.global_batch == 768
+    assert config.peak_lr == pytest.approx(2e-4 * (768 / 1024) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"global_batch": 1}, "global_batch=1"),
+        ({"global_batch": 5}, "data.num_lanes=2"),
+        ({"optim": OptimConfig(base_lr=1.0, warmup_steps=9)}, "optim.warmup_steps=9"),
+        ({"model": vit_config("nano", patch_size=16, image_size=64)}, "model.patch_size=16"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_the_name_that_was_typed(change: dict, name: str):
+    with pytest.raises(ConfigError, match=name):
+        tiny_config(**change)
+
+
+def test_a_run_needs_two_global_views():
+    data = tiny_config().data
+    one = ViewConfig(name="global", crop=RandomResizedCrop(size=56))
+    with pytest.raises(ConfigError, match="two that begin with 'global'"):
+        replace(data, views=(one,))
+
+
+def test_crops_of_one_kind_have_one_size():
+    data = tiny_config().data
+    views = (
+        ViewConfig(name="global_a", crop=RandomResizedCrop(size=56)),
+        ViewConfig(name="global_b", crop=RandomResizedCrop(size=28)),
+    )
+    with pytest.raises(ConfigError, match=r"one size, and have \[28, 56\]"):
+        replace(data, views=views)
+
+
+def test_a_run_without_local_crops_is_possible():
+    data = tiny_config().data
+    views = tuple(view for view in data.views if view.name.startswith("global"))
+    assert replace(data, views=views).num_local == 0
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_has_its_label(name: str):
+    label = RECIPES[name].__doc__ or ""
+    lines = [line.split(" ")[0] for line in label.splitlines() if line[:1].isupper()]
+    assert [word for word in lines if word in ("Paper", "Run", "Cost", "Result", "Differs")] == [
+        "Paper",
+        "Run",
+        "Cost",
+        "Result",
+        "Differs",
+    ]
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match="midnight12k, nano_cpu"):
+        recipe_config("midnite")
+
+
+def test_midnight_streams_what_the_paper_says():
+    data = midnight12k.config().data
+    assert tuple(data.sampler.target_mpps) == (0.25, 0.5, 1.0, 2.0)
+    assert data.sampler.patch_size == 256
+    assert data.sampler.tissue_threshold == 0.4
+    assert data.patch_filter.min_pixel_fraction == 0.6
+    assert data.patch_filter.hue_range == (90, 180)
+    assert data.patch_filter.sat_range == (8, 255)
+    assert data.patch_filter.val_range == (103, 255)
+    assert (data.crop_size("global"), data.crop_size("local"), data.num_local) == (224, 98, 8)
+    assert data.mean == data.std == (0.5, 0.5, 0.5)

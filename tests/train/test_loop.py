@@ -1,0 +1,180 @@
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from eosin.errors import CheckpointError, ConfigError, StreamStalledError, TrainingError
+from eosin.recipes import RECIPES
+from eosin.train import loop
+from eosin.train.loop import Site, train
+from eosin.train.monitors import Monitor
+from eosin.train.run_folder import RunFolder
+from train.tiny import tiny_config
+
+CPU = Site(device="cpu", num_threads=2)
+TIMES = ("data_wait_s", "step_s", "patches_per_s")
+
+
+def untimed(run: RunFolder) -> list[dict[str, float | int]]:
+    return [{k: v for k, v in record.items() if k not in TIMES} for record in run.metrics()]
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopAfter(Monitor):
+    """Ends the run from inside after a step, like a crash."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def step_done(
+        self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
+    ) -> Mapping[str, float | int]:
+        if step == self.step:
+            raise StoppedError
+        return {}
+
+
+def test_a_run_learns_writes_every_step_and_leaves_a_teacher(tmp_path: Path, phantoms: list[Path]):
+    config = tiny_config(steps=6)
+    run = train(config, phantoms, tmp_path / "run", site=CPU)
+    records = run.metrics()
+    assert [record["step"] for record in records] == list(range(6))
+    assert records[-1]["last_sample"] == 6 * config.global_batch - 1
+    assert all(torch.isfinite(torch.tensor(record["loss"])) for record in records)
+    assert (run.checkpoints / "step_00000006" / "teacher.safetensors").exists()
+    assert run.slides == [str(path) for path in phantoms]
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_runs_small(tmp_path: Path, phantoms: list[Path], name: str):
+    run = train(RECIPES[name].smoke(), phantoms, tmp_path / name, site=CPU)
+    assert len(run.metrics()) == 4
+
+
+@pytest.mark.parametrize("stop", [0, 3, 4])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, phantoms: list[Path], stop: int
+):
+    config = tiny_config(steps=7, checkpoint_every_steps=2)
+    whole = train(config, phantoms, tmp_path / "whole", site=CPU)
+    with pytest.raises(StoppedError):
+        train(config, phantoms, tmp_path / "parts", site=CPU, monitors=[StopAfter(stop)])
+    parts = train(config, phantoms, tmp_path / "parts", site=CPU)
+    assert untimed(parts) == untimed(whole)
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path: Path, phantoms: list[Path]):
+    config = tiny_config(steps=3)
+    runs = [
+        train(config, phantoms, tmp_path / str(n), site=replace(CPU, num_threads=n)) for n in (0, 3)
+    ]
+    assert untimed(runs[0]) == untimed(runs[1])
+
+
+def test_another_seed_is_another_run(tmp_path: Path, phantoms: list[Path]):
+    first = train(tiny_config(steps=2), phantoms, tmp_path / "a", site=CPU)
+    other = train(tiny_config(steps=2, seed=1), phantoms, tmp_path / "b", site=CPU)
+    assert untimed(first)[0]["places_crc"] != untimed(other)[0]["places_crc"]
+
+
+def test_bfloat16_gives_nearly_the_same_losses(tmp_path: Path, phantoms: list[Path]):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        config = tiny_config(steps=2, precision=precision)
+        losses.append(untimed(train(config, phantoms, tmp_path / precision, site=CPU))[1]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
+    assert losses[1] != losses[0]
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path, phantoms: list[Path]):
+    config = tiny_config(steps=2)
+    before = train(config, phantoms, tmp_path, site=CPU).metrics()
+    assert train(config, phantoms, tmp_path, site=CPU).metrics() == before
+
+
+def test_another_slide_list_is_refused(tmp_path: Path, phantoms: list[Path]):
+    config = tiny_config(steps=2)
+    train(config, phantoms, tmp_path, site=CPU)
+    with pytest.raises(CheckpointError, match="of other slides"):
+        train(config, phantoms[:2], tmp_path, site=CPU)
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path, phantoms: list[Path]):
+    train(tiny_config(steps=2), phantoms, tmp_path, site=CPU)
+    with pytest.raises(CheckpointError, match="steps: was 2, now 3"):
+        train(tiny_config(steps=3), phantoms, tmp_path, site=CPU)
+
+
+def test_one_bad_slide_among_good_ones_is_reported_and_the_run_goes_on(
+    tmp_path: Path, phantoms: list[Path]
+):
+    bad = tmp_path / "text.svs"
+    bad.write_text("this is no slide")
+    run = train(tiny_config(steps=3), [*phantoms, bad], tmp_path / "run", site=CPU)
+    assert len(run.metrics()) == 3
+    assert "not a slide" in run.quarantine[str(bad)]
+
+
+def test_slides_that_give_nothing_end_the_run_with_the_reason(tmp_path: Path):
+    bad = tmp_path / "text.svs"
+    bad.write_text("this is no slide")
+    with pytest.raises(StreamStalledError, match="not a slide"):
+        train(tiny_config(steps=3), [bad], tmp_path / "run", site=CPU)
+
+
+def test_a_device_that_is_not_here_is_refused(tmp_path: Path, phantoms: list[Path]):
+    with pytest.raises(ConfigError, match="device='cuda:99' is not here"):
+        train(tiny_config(), phantoms, tmp_path, site=Site(device="cuda:99"))
+
+
+def test_steps_that_are_not_finite_change_nothing_and_end_the_run_after_three(
+    tmp_path: Path, phantoms: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+    original = loop.train_step
+
+    def poisoned(model: loop.StudentTeacher, *args: object) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            model.student["dino_head"].mlp[0].bias.fill_(float("nan"))
+        before = [parameter.clone() for parameter in model.teacher.parameters()]
+        measured = original(model, *args)
+        after = list(model.teacher.parameters())
+        seen.append(all(map(torch.equal, before, after)))
+        return measured
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    with pytest.raises(TrainingError, match="3 steps in a row"):
+        train(tiny_config(steps=4), phantoms, tmp_path, site=CPU)
+    assert seen == [True] * 3
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(records) == 3
+
+
+def test_a_monitor_sees_every_step_and_adds_to_its_metrics(tmp_path: Path, phantoms: list[Path]):
+    class Counting(Monitor):
+        def step_done(
+            self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
+        ) -> Mapping[str, float | int]:
+            return {"twice_the_step": 2.0 * step}
+
+    run = train(tiny_config(steps=3), phantoms, tmp_path, site=CPU, monitors=[Counting()])
+    assert [record["twice_the_step"] for record in run.metrics()] == [0, 2, 4]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_gives_nearly_the_losses_of_the_cpu(tmp_path: Path, phantoms: list[Path]):
+    config = tiny_config(steps=3)
+    runs = [
+        train(config, phantoms, tmp_path / device, site=replace(CPU, device=device))
+        for device in ("cpu", "cuda")
+    ]
+    cpu, gpu = ([record["loss"] for record in run.metrics()] for run in runs)
+    assert gpu == pytest.approx(cpu, rel=1e-3)

@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from eosin.errors import CheckpointError, ConfigError, InputError
+from eosin.plain import to_plain
+from eosin.train.run_folder import RunFolder
+from train.tiny import tiny_config
+
+
+def test_settings_come_back_as_they_were_given(tmp_path: Path):
+    run, config = RunFolder(tmp_path), tiny_config()
+    run.begin(to_plain(config), ["a.svs"])
+    assert run.train_config == config
+    assert run.slides == ["a.svs"]
+    assert run.versions["torch"]
+
+
+def test_a_run_of_other_settings_is_refused_by_the_names_of_the_fields(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    run.begin(to_plain(tiny_config()), ["a.svs"])
+    with pytest.raises(CheckpointError, match=r"seed: was 0, now 3"):
+        run.begin(to_plain(tiny_config(seed=3)), ["a.svs"])
+
+
+def test_a_second_process_cannot_write_to_the_same_run(tmp_path: Path):
+    with (
+        RunFolder(tmp_path).locked(),
+        pytest.raises(ConfigError, match="another process"),
+        RunFolder(tmp_path).locked(),
+    ):
+        pass
+
+
+def test_a_lock_is_given_back(tmp_path: Path):
+    for _ in range(2):
+        with RunFolder(tmp_path).locked():
+            pass
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path):
+    leftover = tmp_path / "checkpoints" / ".step_00000002.17.writing"
+    leftover.mkdir(parents=True)
+    with RunFolder(tmp_path).locked():
+        assert not leftover.exists()
+
+
+def test_metrics_forget_the_steps_that_are_done_again_and_half_a_line(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    for step in range(4):
+        run.append_metrics({"step": step, "loss": step / 3})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [record["step"] for record in run.metrics()] == [0, 1, 2, 3]
+    run.forget_metrics_from(2)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"step": 0, "loss": 0.0},
+        {"step": 1, "loss": 1 / 3},
+    ]
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path: Path):
+    with pytest.raises(InputError, match=r"no run.*config\.json"):
+        _ = RunFolder(tmp_path).config
+
+
+def test_damaged_settings_say_so(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"steps": ')
+    with pytest.raises(InputError, match="damaged"):
+        _ = RunFolder(tmp_path).train_config

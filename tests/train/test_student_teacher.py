@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from eosin.losses.kde import kde_loss
+from eosin.train.config import LossConfig
+from eosin.train.loop import initial_model, make_optimizer
+from eosin.train.student_teacher import StudentTeacher, collapse_gauges
+from train.tiny import tiny_config
+
+BATCH = 4
+
+
+def crops(px: int, views: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(px)
+    return torch.randn(views * BATCH, 3, px, px, generator=generator)
+
+
+def masks() -> torch.Tensor:
+    drawn = torch.zeros(2 * BATCH, 16, dtype=torch.bool)
+    drawn[::2, :5] = True
+    return drawn
+
+
+def terms_of(model: StudentTeacher) -> dict[str, float]:
+    torch.manual_seed(0)
+    terms, _ = model.losses(crops(56, 2), crops(28, 2), masks(), 0.05)
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def test_the_teacher_begins_as_the_student_and_learns_nothing_by_itself():
+    model = initial_model(tiny_config())
+    student, teacher = model.student.state_dict(), model.teacher.state_dict()
+    assert all(torch.equal(student[name], teacher[name]) for name in student)
+    assert not any(parameter.requires_grad for parameter in model.teacher.parameters())
+
+
+def test_the_teacher_skips_no_residual_branch():
+    model = initial_model(tiny_config())
+    assert {block.drop_path_rate for block in model.student["backbone"].blocks} == {0.2}
+    assert {block.drop_path_rate for block in model.teacher["backbone"].blocks} == {0.0}
+
+
+def test_the_teacher_moves_by_one_minus_its_momentum():
+    model = initial_model(tiny_config())
+    before = [parameter.clone() for parameter in model.teacher.parameters()]
+    with torch.no_grad():
+        for parameter in model.student.parameters():
+            parameter.add_(1.0)
+    model.update_teacher(0.9)
+    moves = [now - then for now, then in zip(model.teacher.parameters(), before, strict=True)]
+    assert all(torch.allclose(move, torch.full_like(move, 0.1), atol=1e-6) for move in moves)
+
+
+def test_weights_multiply_their_terms():
+    config = tiny_config()
+    plain = terms_of(initial_model(config))
+    losses = replace(config.losses, dino_weight=2.0, ibot_weight=3.0, kde_weight=0.1)
+    weighted = terms_of(initial_model(replace(config, losses=losses)))
+    assert weighted["loss_dino_local"] == pytest.approx(2 * plain["loss_dino_local"])
+    assert weighted["loss_dino_global"] == pytest.approx(2 * plain["loss_dino_global"])
+    assert weighted["loss_ibot"] == pytest.approx(3 * plain["loss_ibot"])
+    assert weighted["loss_kde"] == pytest.approx(2 * plain["loss_kde"])
+
+
+def test_koleo_takes_the_place_of_kde_when_asked():
+    losses = LossConfig(kde_weight=0.0, koleo_weight=0.1)
+    terms = terms_of(initial_model(tiny_config(losses=losses)))
+    assert "loss_koleo" in terms
+    assert "loss_kde" not in terms
+
+
+def test_kde_is_summed_over_the_two_views_and_sees_one_view_at_a_time():
+    model = initial_model(tiny_config())
+    torch.manual_seed(0)
+    terms, tokens = model.losses(crops(56, 2), crops(28, 2), masks(), 0.05)
+    by_hand = sum(kde_loss(view, kappa=5.0) for view in tokens.cls.chunk(2))
+    assert float(terms["loss_kde"].detach()) == pytest.approx(0.05 * float(by_hand.detach()))
+
+
+def test_all_parts_of_the_student_learn():
+    model = initial_model(tiny_config())
+    make_optimizer(model, model.config)
+    terms, _ = model.losses(crops(56, 2), crops(28, 2), masks(), 0.05)
+    torch.stack(list(terms.values())).sum().backward()
+    without = [name for name, p in model.student.named_parameters() if p.grad is None]
+    assert without == []
+    assert all(p.grad is None for p in model.teacher.parameters())
+
+
+def test_a_shared_head_serves_both_losses():
+    model = initial_model(tiny_config(ibot_head=None))
+    assert set(model.parts) == {"backbone", "dino_head"}
+    assert terms_of(model)["loss_ibot"] > 0
+
+
+def test_softmax_centring_keeps_a_running_centre_that_starts_a_step_late():
+    model = initial_model(tiny_config(losses=LossConfig(centering="softmax")))
+    first = terms_of(model)
+    assert model.dino_center.abs().max() > 0
+    assert model.ibot_center.abs().max() > 0
+    model.dino_center.zero_()
+    model.ibot_center.zero_()
+    assert terms_of(model) == first
+
+
+def test_without_local_crops_only_the_global_pairs_count():
+    config = tiny_config()
+    views = tuple(view for view in config.data.views if view.name.startswith("global"))
+    model = initial_model(replace(config, data=replace(config.data, views=views)))
+    terms, _ = model.losses(crops(56, 2), torch.empty(0, 3, 1, 1), masks(), 0.05)
+    assert float(terms["loss_dino_local"].detach()) == 0
+    assert float(terms["loss_dino_global"].detach()) > 0
+
+
+def test_without_masked_patches_the_ibot_loss_is_zero():
+    model = initial_model(tiny_config())
+    terms, _ = model.losses(crops(56, 2), crops(28, 2), torch.zeros_like(masks()), 0.05)
+    assert float(terms["loss_ibot"].detach()) == 0
+
+
+def test_gauges_tell_a_collapse_from_a_spread():
+    same = collapse_gauges(torch.ones(16, 8) + 1e-4 * torch.randn(16, 8))
+    spread = collapse_gauges(torch.linalg.qr(torch.randn(8, 8)).Q)
+    assert float(same["mean_cosine"]) == pytest.approx(1.0, abs=1e-3)
+    assert float(same["rankme"]) < 1.1
+    assert float(same["feature_std"]) < 0.01
+    assert float(spread["mean_cosine"]) == pytest.approx(0.0, abs=1e-5)
+    assert float(spread["rankme"]) == pytest.approx(8.0, rel=1e-3)
