@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TypedDict
@@ -237,7 +237,8 @@ class PatchPipeline:
                 self.tissue_detector,
                 self.sampler,
                 self._recipe,
-                self.order,
+                # How many slides there are belongs to the slides.
+                replace(self.order, num_slides=1),
                 self.max_candidates,
             ]
         )

@@ -5,7 +5,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Int
 
-_MAX_JITTERS = 256
+_MAX_MISSES = 256
 
 
 class Extent(NamedTuple):
@@ -64,9 +64,9 @@ class TissueMask:
     ) -> tuple[int, int] | None:
         """Draw a top-left corner, uniformly among all whose window has enough tissue.
 
-        A mask cell is drawn among those that hold such a corner (or might), a corner within it, and
-        its window is checked exactly; so misses are few and bounded, and small tissue is found as
-        readily as large.
+        A corner is drawn among all in mask cells that hold such a corner (or might), and its window
+        is checked exactly; so misses are few and bounded, and small tissue is found as readily as
+        large.
 
         Args:
             rng: Where the draw comes from.
@@ -77,21 +77,22 @@ class TissueMask:
             Level-0 x and y, or None when there is no such place.
         """
         corners = self._corners_of(extent, threshold)
-        if corners.num_cells == 0:
+        if corners.num_places == 0:
             return None
-        max_x, max_y = self.width_l0 - extent.width_l0, self.height_l0 - extent.height_l0
-        for _ in range(_MAX_JITTERS):
-            row, column = corners.cell(int(rng.integers(corners.num_cells)))
-            x = int((column + rng.random()) * self.cell_width_l0)
-            y = int((row + rng.random()) * self.cell_height_l0)
-            if x <= max_x and y <= max_y and self.fraction(x, y, extent) >= threshold:
+        for _ in range(_MAX_MISSES):
+            x, y = corners.place(int(rng.integers(corners.num_places)))
+            if self.fraction(x, y, extent) >= threshold:
                 return x, y
         return None
 
     def _corners_of(self, extent: Extent, threshold: float) -> "_Corners":
         key = (extent, threshold)
         if key not in self._corners:
-            self._corners[key] = _Corners(self._possible_corners(extent, threshold))
+            self._corners[key] = _Corners(
+                self._possible_corners(extent, threshold),
+                _cell_starts(self.mask.shape[0], self.cell_height_l0, self.height_l0, extent[1]),
+                _cell_starts(self.mask.shape[1], self.cell_width_l0, self.width_l0, extent[0]),
+            )
         return self._corners[key]
 
     def _possible_corners(
@@ -112,11 +113,8 @@ class TissueMask:
             - whole[np.ix_(bottom, left)]
             + whole[np.ix_(top, left)]
         )
-        fits_x = left * self.cell_width_l0 <= self.width_l0 - extent.width_l0
-        fits_y = top * self.cell_height_l0 <= self.height_l0 - extent.height_l0
         least = threshold * width * height * (1 - 1e-9)
-        possible = (most >= least) & fits_y[:, None] & fits_x[None, :]
-        return np.asarray(possible, dtype=bool)
+        return np.asarray(most >= least, dtype=bool)
 
     def _area(self, row: float, column: float) -> float:
         """Return the mask area above and left of a fractional position, in cells."""
@@ -133,17 +131,43 @@ class TissueMask:
         return float(self._integral[row, column])
 
 
+def _cell_starts(
+    num_cells: int, cell_l0: float, side_l0: int, window_l0: float
+) -> Int[np.ndarray, " edges"]:
+    """Return the first corner in each cell along an axis, and where the last cell's corners end.
+
+    Corners are whole level-0 pixels from which the window still fits into the slide.
+    """
+    num_corners = max(0, int(side_l0 - window_l0) + 1)
+    starts = np.ceil(np.arange(num_cells + 1) * cell_l0).astype(np.int64)
+    return np.asarray(np.minimum(starts, num_corners))
+
+
 @final
 class _Corners:
-    """Cells of a mask, countable: one bit a cell, where a list of them would take eight bytes."""
+    """The corners in some cells of a mask, countable: one bit a cell and a number a row."""
 
-    def __init__(self, cells: Bool[np.ndarray, "height width"]) -> None:
+    def __init__(
+        self,
+        cells: Bool[np.ndarray, "height width"],
+        row_starts: Int[np.ndarray, " _"],
+        column_starts: Int[np.ndarray, " _"],
+    ) -> None:
         self._bits = np.packbits(cells, axis=1)
-        self._up_to_row: Int[np.ndarray, " height"] = cells.sum(1).cumsum()
-        self.num_cells = int(self._up_to_row[-1])
+        self._row_starts, self._column_starts = row_starts, column_starts
+        self._widths = np.diff(column_starts)
+        self._per_line = cells @ self._widths
+        self._up_to_row = (self._per_line * np.diff(row_starts)).cumsum()
+        self.num_places = int(self._up_to_row[-1])
 
-    def cell(self, number: int) -> tuple[int, int]:
-        """Return row and column of a cell by its number in reading order."""
+    def place(self, number: int) -> tuple[int, int]:
+        """Return level-0 x and y of a corner by its number, cells row by row."""
         row = int(np.searchsorted(self._up_to_row, number, side="right"))
         before = int(self._up_to_row[row - 1]) if row else 0
-        return row, int(np.flatnonzero(np.unpackbits(self._bits[row]))[number - before])
+        line, within = divmod(number - before, int(self._per_line[row]))
+        cells = np.unpackbits(self._bits[row], count=self._widths.size)
+        up_to_column = (cells * self._widths).cumsum()
+        column = int(np.searchsorted(up_to_column, within, side="right"))
+        to_its_right = int(up_to_column[column]) - within
+        x = int(self._column_starts[column + 1]) - to_its_right
+        return x, int(self._row_starts[row]) + line
