@@ -1,12 +1,6 @@
-from pathlib import Path
+"""Property tests look at the same examples each time, and may take as long as a machine needs."""
 
-import pytest
+from hypothesis import settings
 
-from eosin.phantom import write_phantoms
-
-
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three small phantom slides with labels, 0.5 mm wide; not to be changed."""
-    folder = tmp_path_factory.mktemp("phantoms")
-    return write_phantoms(folder, num_slides=3, seed=7, side_l0=2048)
+settings.register_profile("eosin", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("eosin")

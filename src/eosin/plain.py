@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +19,11 @@ from eosin.errors import ConfigError, InputError
 TYPE_KEY = "type"
 """Field that holds the class of a component in its plain form."""
 
-Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+if TYPE_CHECKING:
+    Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+else:
+    # A checker at run time cannot follow a name into itself.
+    Plain = None | bool | int | float | str | list | dict
 
 
 def to_plain(value: object) -> Plain:
@@ -85,6 +90,9 @@ def _find_class(full_name: str) -> type:
             f"the settings hold a {full_name}, which is not there; import its module first, or "
             "use the version of eosin that wrote them"
         ) from error
+    # A file must not name any other callable that happens to be imported.
+    if not dataclasses.is_dataclass(found):
+        raise InputError(f"the settings hold a {full_name}, which is no component")
     return found
 
 

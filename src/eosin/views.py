@@ -71,8 +71,8 @@ class RandomResizedCrop(Transform):
                 y = int(rng.integers(0, height - crop_height + 1))
                 return CropBox(x, y, crop_width, crop_height)
         aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
-        crop_width = min(width, round(height * aspect))
-        crop_height = min(height, round(width / aspect))
+        crop_width = max(1, min(width, round(height * aspect)))
+        crop_height = max(1, min(height, round(width / aspect)))
         return CropBox(
             (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
         )

@@ -48,6 +48,7 @@ class SyntheticSlide(Slide):
 
     def __init__(self, path: str, settings: SyntheticBackend) -> None:
         self._settings = settings
+        self._is_open = True
         mpp = settings.mpp
         levels = (
             Level(
@@ -75,6 +76,7 @@ class SyntheticSlide(Slide):
     def read_region(
         self, x: int, y: int, level: int, width: int, height: int
     ) -> UInt8[np.ndarray, "height width 3"]:
+        self._check_open()
         if self._info.path in self._settings.unreadable:
             raise SlideReadError(self._info.path, "was made to fail")
         downsample = self._info.levels[level].downsample
@@ -87,6 +89,7 @@ class SyntheticSlide(Slide):
         return pixels
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
+        self._check_open()
         longer = max(self._info.width_l0, self._info.height_l0)
         scale = min(1.0, max_px / longer)
         width = max(1, round(self._info.width_l0 * scale))
@@ -98,7 +101,11 @@ class SyntheticSlide(Slide):
         return image
 
     def close(self) -> None:
-        pass
+        self._is_open = False
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise SlideReadError(self._info.path, "the slide was closed; open it again")
 
 
 def encode_coordinates(

@@ -48,7 +48,8 @@ class RandomSampler(PatchSampler):
         return None if self.num_patches == -1 else self.num_patches
 
     def magnification(self, rng: np.random.Generator, slide_info: SlideInfo) -> float:
-        return self._window(slide_info).mpp if self.target_mpp is None else self.target_mpp
+        window = self._window(slide_info)
+        return window.mpp if self.target_mpp is None else self.target_mpp
 
     def place(
         self,

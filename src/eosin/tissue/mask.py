@@ -41,7 +41,7 @@ class TissueMask:
         """Share of the slide that is tissue."""
         return float(self.mask.mean())
 
-    def fraction(self, x: float, y: float, extent: Extent) -> float:
+    def fraction(self, x: int, y: int, extent: Extent) -> float:
         """Return the tissue share of a window whose top-left is at level-0 pixel (x, y).
 
         Exact: mask pixels that the window covers in part count in part. What lies outside the

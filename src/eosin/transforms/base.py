@@ -8,7 +8,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-Image = UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width 3"]
+Image = UInt8[np.ndarray, "_height _width 3"] | Float32[np.ndarray, "_height _width 3"]
+"""RGB. The underscores say that a result need not be as large as its input."""
 
 
 class Transform(ABC):

@@ -1,0 +1,65 @@
+"""What every random sampler must do; each has a test class that inherits this."""
+
+import numpy as np
+import pytest
+
+from eosin.backends import SyntheticBackend
+from eosin.errors import MissingMppError, NoPlaceError
+from eosin.sampling import PatchSampler
+from eosin.tissue import HSVTissueDetector, TissueMask, detect_tissue
+from eosin.tissue.mask import Extent
+
+
+def slide_and_tissue(**settings):
+    slide = SyntheticBackend(**settings).open("made://slide")
+    return slide.info, detect_tissue(slide, HSVTissueDetector())
+
+
+class PatchSamplerContract:
+    """Give `sampler` with patches of 64 px and a threshold of 0.6, for a slide of 0.25 um/px."""
+
+    def test_places_lie_in_the_slide_and_in_tissue(self, sampler: PatchSampler) -> None:
+        info, tissue = slide_and_tissue()
+        for seed in range(50):
+            rng = np.random.default_rng(seed)
+            at = sampler.place(rng, info, tissue, sampler.magnification(rng, info))
+            downsample = info.levels[at.level].downsample
+            extent = Extent(at.read_width * downsample, at.read_height * downsample)
+            assert 0 <= at.x <= info.width_l0 - extent.width_l0
+            assert 0 <= at.y <= info.height_l0 - extent.height_l0
+            assert tissue.fraction(at.x, at.y, extent) >= 0.6
+            assert (at.patch_size, at.slide_path) == (64, info.path)
+
+    def test_the_same_generator_gives_the_same_place(self, sampler: PatchSampler) -> None:
+        info, tissue = slide_and_tissue()
+        mpp = sampler.magnification(np.random.default_rng(3), info)
+        assert sampler.magnification(np.random.default_rng(3), info) == mpp
+        places = [sampler.place(np.random.default_rng(5), info, tissue, mpp) for _ in range(2)]
+        assert places[0] == places[1]
+        assert places[0] != sampler.place(np.random.default_rng(6), info, tissue, mpp)
+
+    def test_a_slide_without_enough_tissue_has_no_place(self, sampler: PatchSampler) -> None:
+        info, _ = slide_and_tissue()
+        speck = np.zeros((60, 80), bool)
+        speck[3, 3] = True
+        tissue = TissueMask(speck, width_l0=info.width_l0, height_l0=info.height_l0)
+        rng = np.random.default_rng(0)
+        with pytest.raises(NoPlaceError, match=r"has 60% tissue; the mask is 0\.0% tissue"):
+            sampler.place(rng, info, tissue, sampler.magnification(rng, info))
+
+    def test_a_slide_that_is_smaller_than_a_patch_has_no_place(self, sampler: PatchSampler) -> None:
+        info, tissue = slide_and_tissue(
+            width_l0=3000, height_l0=50, tissue_box=(0.0, 0.0, 1.0, 1.0)
+        )
+        rng = np.random.default_rng(0)
+        with pytest.raises(NoPlaceError, match="made://slide: no window"):
+            sampler.place(rng, info, tissue, sampler.magnification(rng, info))
+
+    def test_a_slide_without_mpp_is_refused(self, sampler: PatchSampler) -> None:
+        info, _ = slide_and_tissue(mpp=None)
+        with pytest.raises(MissingMppError, match="mpp_overrides"):
+            sampler.magnification(np.random.default_rng(0), info)
+
+    def test_there_is_no_limit_unless_one_is_set(self, sampler: PatchSampler) -> None:
+        assert sampler.max_per_slide is None
+        assert type(sampler)(num_patches=20).max_per_slide == 20

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from eosin.tissue.mask import Extent, TissueMask
+
+masks = st.integers(1, 7).flatmap(
+    lambda rows: st.integers(1, 7).flatmap(
+        lambda columns: st.lists(
+            st.booleans(), min_size=rows * columns, max_size=rows * columns
+        ).map(lambda cells: np.array(cells).reshape(rows, columns))
+    )
+)
+
+
+def overlap(begin, end, num_cells, cell):
+    """Return how much of each cell an interval covers."""
+    edges = np.arange(num_cells + 1) * cell
+    return np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], begin), 0, None)
+
+
+def brute_fraction(mask, width, height, x, y, extent):
+    rows, columns = mask.shape
+    over_x = overlap(x, x + extent.width_l0, columns, width / columns)
+    over_y = overlap(y, y + extent.height_l0, rows, height / rows)
+    return (over_y @ mask @ over_x) / (extent.width_l0 * extent.height_l0)
+
+
+@given(
+    mask=masks,
+    width=st.integers(1, 500),
+    height=st.integers(1, 500),
+    x=st.integers(-100, 600),
+    y=st.integers(-100, 600),
+    extent=st.tuples(st.floats(0.5, 700), st.floats(0.5, 700)).map(lambda pair: Extent(*pair)),
+)
+def test_the_tissue_share_of_a_window_is_exact(mask, width, height, x, y, extent):
+    tissue = TissueMask(mask, width_l0=width, height_l0=height)
+    expected = brute_fraction(mask, width, height, x, y, extent)
+    assert tissue.fraction(x, y, extent) == pytest.approx(expected, abs=2e-8)
+
+
+@given(
+    width=st.integers(50, 5000), x=st.integers(0, 25), y=st.integers(0, 25),
+    size=st.floats(1.0, 25.0),
+)  # fmt: skip
+def test_a_window_in_the_middle_of_tissue_passes_a_threshold_of_one(width, x, y, size):
+    tissue = TissueMask(np.ones((7, 11), bool), width_l0=width, height_l0=53)
+    extent = Extent(size, size)
+    assert tissue.fraction(x, y, extent) == 1
+    assert tissue.draw_place(np.random.default_rng(x), extent, 1.0) is not None
+
+
+@given(
+    mask=masks,
+    cell=st.floats(1.0, 9.0),
+    extent=st.tuples(st.floats(1.0, 40.0), st.floats(1.0, 40.0)).map(lambda pair: Extent(*pair)),
+    threshold=st.floats(0.05, 1.0),
+    seed=st.integers(0, 99),
+)
+def test_a_drawn_place_lies_in_the_slide_and_has_enough_tissue(mask, cell, extent, threshold, seed):
+    width, height = max(1, int(mask.shape[1] * cell)), max(1, int(mask.shape[0] * cell))
+    tissue = TissueMask(mask, width_l0=width, height_l0=height)
+    place = tissue.draw_place(np.random.default_rng(seed), extent, threshold)
+    every_place = [
+        (x, y)
+        for x in range(max(0, int(width - extent.width_l0) + 1))
+        for y in range(max(0, int(height - extent.height_l0) + 1))
+    ]
+    valid = [at for at in every_place if tissue.fraction(*at, extent) >= threshold]
+    if place is None:
+        # Places that are hard to hit may be missed, but not many of them.
+        assert len(valid) <= 0.05 * len(every_place) + 2
+    else:
+        assert place in valid
+
+
+def test_places_are_drawn_uniformly_among_all_that_have_enough_tissue():
+    mask = np.array([[0, 1, 1, 0, 0], [1, 1, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 1, 1]], bool)
+    tissue, extent = TissueMask(mask, width_l0=20, height_l0=16), Extent(5.0, 3.0)
+    valid = [(x, y) for x in range(16) for y in range(14) if tissue.fraction(x, y, extent) >= 0.5]
+    assert 20 < len(valid) < 100
+    rng = np.random.default_rng(1)
+    drawn = [tissue.draw_place(rng, extent, 0.5) for _ in range(60 * len(valid))]
+    counts = [drawn.count(place) for place in valid]
+    assert sum(counts) == len(drawn)
+    assert chisquare(counts).pvalue > 0.01
+
+
+def test_tissue_on_half_a_percent_of_a_slide_is_found_every_time():
+    mask = np.zeros((400, 400), bool)
+    mask[300:328, 40:68] = True
+    tissue = TissueMask(mask, width_l0=40_000, height_l0=40_000)
+    assert tissue.tissue_fraction < 0.005
+    rng = np.random.default_rng(0)
+    places = [tissue.draw_place(rng, Extent(256.0, 256.0), 0.4) for _ in range(300)]
+    assert None not in places
+
+
+def test_a_slide_without_enough_tissue_or_room_has_no_place():
+    rng = np.random.default_rng(0)
+    empty = TissueMask(np.zeros((8, 8), bool), width_l0=80, height_l0=80)
+    full = TissueMask(np.ones((8, 8), bool), width_l0=80, height_l0=80)
+    one_cell = TissueMask(np.eye(1, 64, dtype=bool).reshape(8, 8), width_l0=80, height_l0=80)
+    assert empty.draw_place(rng, Extent(20.0, 20.0), 0.1) is None
+    assert full.draw_place(rng, Extent(81.0, 20.0), 0.1) is None
+    assert one_cell.draw_place(rng, Extent(40.0, 40.0), 0.4) is None
+
+
+def test_without_a_threshold_glass_is_as_good_as_tissue():
+    empty = TissueMask(np.zeros((8, 8), bool), width_l0=80, height_l0=80)
+    assert empty.draw_place(np.random.default_rng(0), Extent(20.0, 20.0), 0.0) is not None
