@@ -28,7 +28,8 @@ format: setup  ## rewrite files in the house format
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: setup  ## measure; see benchmarks/README.md
-	$(BIN)/python benchmarks/bench_stream.py
+	$(BIN)/python benchmarks/bench_stream.py $(SLIDES)
+	$(BIN)/python benchmarks/bench_step.py
 
 docs: setup  ## build the documentation into site/
 	$(BIN)/pip install -q -c constraints.txt "mkdocs-material" "mkdocstrings[python]"
