@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from eosin.backends import SyntheticBackend
+from eosin.backends import OpenSlideBackend, SyntheticBackend
 from eosin.pipeline import PatchPipeline
 from eosin.sampling import RandomSampler
 from eosin.tissue import HSVTissueDetector
@@ -35,7 +35,6 @@ def write_slide(
 ) -> Path:
     """Write a tiled pyramid with Aperio's description (without `MPP` when it is None)."""
     description = "Aperio Image Library v1.0" + ("" if mpp is None else f"|MPP = {mpp}")
-    photometric = "ycbcr" if compression == "jpeg" else "rgb"
     with tifffile.TiffWriter(path) as tiff:
         for downsample in (1, *downsamples):
             size = (image.shape[1] // downsample, image.shape[0] // downsample)
@@ -43,7 +42,7 @@ def write_slide(
             tiff.write(
                 level,
                 tile=(256, 256),
-                photometric=photometric,
+                photometric="rgb",
                 compression=compression,
                 description=description,
                 metadata=None,
@@ -78,3 +77,23 @@ def synthetic_pipeline(num_slides: int = 4, **settings) -> PatchPipeline:
         "seed": 7,
     }
     return PatchPipeline(**{**defaults, **settings})
+
+
+def write_folder(folder: Path, num_slides: int = 3) -> Path:
+    """Write small slides with different tissue into a new folder."""
+    folder.mkdir()
+    for number in range(num_slides):
+        write_slide(folder / f"{number}.svs", smooth_tissue(700, 600, seed=number))
+    return folder
+
+
+def file_pipeline(folder: Path, **settings) -> PatchPipeline:
+    """Make an endless stream of such a folder."""
+    return PatchPipeline(
+        slide_paths=folder,
+        backend=OpenSlideBackend(),
+        tissue_detector=HSVTissueDetector(),
+        sampler=RandomSampler(patch_size=64, target_mpp=0.5),
+        cycle=True,
+        **settings,
+    )

@@ -11,9 +11,10 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 
 ORDER = (
+    "progress",
     "errors", "plain", "atomic", "randomness", "geometry", "backends", "tissue", "sampling",
     "filters", "transforms", "views", "stream", "pipeline", "masking", "loader", "models", "losses",
-    "train", "embed", "evaluate", "report", "recipes", "phantom", "progress", "journey", "demo",
+    "train", "embed", "evaluate", "report", "recipes", "phantom", "journey", "demo",
     "cli",
 )  # fmt: skip
 """Each may import what stands before it; a folder is one entry."""

@@ -23,7 +23,14 @@ from eosin.sampling import GridSampler, MultiMagnificationSampler, RandomSampler
 from eosin.tissue import HSVTissueDetector
 from eosin.transforms import HEDColorAugmentation, RandomFlipRotate
 from eosin.views import RandomResizedCrop, ViewConfig
-from made_slides import names, smooth_tissue, synthetic_pipeline, write_slide
+from made_slides import (
+    file_pipeline,
+    names,
+    smooth_tissue,
+    synthetic_pipeline,
+    write_folder,
+    write_slide,
+)
 from real_data import real_file
 
 VIEWS = (
@@ -265,22 +272,7 @@ def test_the_state_of_other_slides_is_refused_by_name():
 
 @pytest.fixture
 def folder(tmp_path):
-    path = tmp_path / "slides"
-    path.mkdir()
-    for number in range(3):
-        write_slide(path / f"{number}.svs", smooth_tissue(700, 600, seed=number))
-    return path
-
-
-def file_pipeline(folder, **settings):
-    return PatchPipeline(
-        slide_paths=folder,
-        backend=OpenSlideBackend(),
-        tissue_detector=HSVTissueDetector(),
-        sampler=RandomSampler(patch_size=64, target_mpp=0.5),
-        cycle=True,
-        **settings,
-    )
+    return write_folder(tmp_path / "slides")
 
 
 def test_a_state_is_accepted_after_the_folder_has_moved(folder):

@@ -43,6 +43,11 @@ def test_pixels_are_those_that_were_written(deflated):
     assert (slide.read_region(80, 40, 1, 100, 90) == coarse[10:100, 20:120]).all()
 
 
+def test_jpeg_keeps_colours(jpeg):
+    pixels = OpenSlideBackend().open(jpeg).read_region(0, 0, 0, 900, 700)
+    assert abs(pixels.astype(int) - IMAGE).mean() < 1
+
+
 def test_a_slide_says_what_its_file_says(deflated):
     info = OpenSlideBackend().open(deflated).info
     assert (info.vendor, info.mpp, info.mpp_source) == ("aperio", (0.25, 0.25), "openslide.mpp-x/y")
