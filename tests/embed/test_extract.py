@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import UInt8
+
+from eosin.backends.openslide import OpenSlideBackend
+from eosin.backends.patch import read_patch
+from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder, weights_sha256
+from eosin.embed.extract import Extraction, embed_images, embed_slides
+from eosin.embed.store import read_features
+from eosin.errors import InputError
+from eosin.geometry import MagnificationRule, mpp_window
+from eosin.journey import export_run
+from eosin.models.config import vit_config
+from eosin.models.vit import Tokens, VisionTransformer
+from eosin.sampling.grid import GridSampler
+from eosin.tissue.hsv import HSVTissueDetector
+from eosin.train.loop import Site, train
+from train.tiny import tiny_config
+
+GRID = GridSampler(patch_size=64, target_mpp=1.0)
+
+
+class MeanColour(Encoder):
+    """Says the mean colour of a patch, so that features can be checked against the slide."""
+
+    name = "mean colour"
+    weights_sha256 = "none"
+    input_size_px = 64
+    mean = (0.5, 0.5, 0.5)
+    std = (0.5, 0.5, 0.5)
+
+    def __init__(self) -> None:
+        self.num_calls = 0
+
+    def __call__(self, images: UInt8[np.ndarray, "batch height width 3"]) -> Tokens:
+        self.num_calls += 1
+        colour = torch.from_numpy(images.mean((1, 2)).astype(np.float32))
+        return Tokens(cls=colour, registers=colour[:, None], patches=colour[:, None] + 1)
+
+
+def extraction(num_threads: int = 2, grid: GridSampler = GRID) -> Extraction:
+    return Extraction(
+        backend=OpenSlideBackend(),
+        tissue_detector=HSVTissueDetector(),
+        grid=grid,
+        batch_size=16,
+        num_threads=num_threads,
+    )
+
+
+@pytest.mark.parametrize("num_threads", [0, 3])
+def test_each_row_is_of_the_patch_at_its_coordinates(
+    tmp_path: Path, phantoms: list[Path], num_threads: int
+):
+    (outcome,) = embed_slides(MeanColour(), [str(phantoms[0])], tmp_path, extraction(num_threads))
+    assert outcome.status == "embedded"
+    stored = read_features(tmp_path / f"{phantoms[0].stem}.h5")
+    assert len(stored.coords) > 40
+    with OpenSlideBackend().open(phantoms[0]) as slide:
+        window = mpp_window(slide.info, target_mpp=1.0, patch_size=64, rule=MagnificationRule())
+        for row in (0, 17, len(stored.coords) - 1):
+            x, y = stored.coords[row].tolist()
+            patch = read_patch(slide, window.at(slide.info, x, y))
+            assert stored.cls[row] == pytest.approx(patch.mean((0, 1)), abs=1e-3)
+            assert stored.patch_mean[row] == pytest.approx(stored.cls[row] + 1)
+
+
+def test_the_file_says_where_its_features_come_from(tmp_path: Path, phantoms: list[Path]):
+    list(embed_slides(MeanColour(), [str(phantoms[0])], tmp_path, extraction()))
+    provenance = read_features(tmp_path / f"{phantoms[0].stem}.h5").provenance
+    assert provenance.encoder == "mean colour"
+    assert provenance.mpp == pytest.approx(1.0)
+    assert provenance.patch_size_px == 64
+    assert provenance.patch_size_l0 == pytest.approx(256.0)
+    assert "HSVTissueDetector" in provenance.sampling
+
+
+def test_a_second_run_embeds_nothing_again_unless_settings_changed(
+    tmp_path: Path, phantoms: list[Path]
+):
+    slides, encoder = [str(path) for path in phantoms], MeanColour()
+    list(embed_slides(encoder, slides, tmp_path, extraction()))
+    num_calls = encoder.num_calls
+    again = list(embed_slides(encoder, slides, tmp_path, extraction()))
+    assert [outcome.status for outcome in again] == ["already there"] * 3
+    assert encoder.num_calls == num_calls
+    other = extraction(grid=GridSampler(patch_size=64, target_mpp=2.0))
+    assert [o.status for o in embed_slides(encoder, slides, tmp_path, other)] == ["embedded"] * 3
+
+
+def test_a_bad_slide_fails_alone(tmp_path: Path, phantoms: list[Path]):
+    bad = tmp_path / "bad.svs"
+    bad.write_text("no slide")
+    slides = [str(phantoms[0]), str(bad), str(phantoms[1])]
+    outcomes = list(embed_slides(MeanColour(), slides, tmp_path / "out", extraction()))
+    assert [outcome.status for outcome in outcomes] == ["embedded", "failed", "embedded"]
+    assert "not a slide" in outcomes[1].reason
+
+
+def test_slides_that_would_share_a_file_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="both be written to"):
+        list(embed_slides(MeanColour(), ["a/x.svs", "b/x.svs"], tmp_path, extraction()))
+
+
+def test_images_are_embedded_in_order_whatever_the_batch():
+    images = [np.full((64, 64, 3), level, np.uint8) for level in range(10)]
+    rows = [embed_images(MeanColour(), images, batch_size=size) for size in (3, 64)]
+    assert (rows[0] == rows[1]).all()
+    assert rows[0][:, 0].tolist() == list(range(10))
+    assert rows[0].shape == (10, 6)
+
+
+def test_nothing_to_embed_is_said():
+    with pytest.raises(InputError, match="no images"):
+        embed_images(MeanColour(), [])
+
+
+def test_a_run_and_its_export_are_the_same_encoder(tmp_path: Path, phantoms: list[Path]):
+    train(tiny_config(steps=2), phantoms, tmp_path / "run", site=Site(device="cpu"))
+    export_run(tmp_path / "run", tmp_path / "model")
+    of_run, of_export = load_encoder(tmp_path / "run"), load_encoder(tmp_path / "model")
+    assert of_run.weights_sha256 == of_export.weights_sha256
+    assert of_export.mean == (0.5, 0.5, 0.5)
+    assert of_export.input_size_px == of_run.input_size_px == 56
+    images = np.random.default_rng(0).integers(0, 256, (2, 80, 80, 3), dtype=np.uint8)
+    assert torch.equal(of_run(images).cls, of_export(images).cls)
+    assert "AutoModel" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_an_encoder_resizes_and_normalises_by_itself():
+    torch.manual_seed(0)
+    config = vit_config("nano", image_size=28)
+    state = VisionTransformer(config).state_dict()
+    encoder = ViTEncoder(
+        "x", state, config, input_size_px=28, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+    )
+    grey = np.full((1, 56, 56, 3), 255, np.uint8)
+    model = VisionTransformer(config).eval()
+    model.load_state_dict(state)
+    with torch.inference_mode():
+        expected = model(torch.full((1, 3, 28, 28), 2.0))
+    assert torch.allclose(encoder(grey).cls, expected.cls, atol=1e-5)
+    assert encoder(grey).patches.shape == (1, 4, 192)
+
+
+def test_the_digest_of_weights_sees_every_value_and_no_order():
+    first = {"a": torch.zeros(2), "b": torch.ones(1)}
+    assert weights_sha256(first) == weights_sha256(dict(reversed(first.items())))
+    assert weights_sha256(first) != weights_sha256({**first, "b": torch.full((1,), 1.001)})
+
+
+def test_a_folder_that_is_no_model_says_so(tmp_path: Path):
+    with pytest.raises(InputError, match="neither a run"):
+        load_encoder(tmp_path)

@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from eosin import demo
+from eosin.errors import ConfigError
+from eosin.evaluate.comparison import ModelComparison
+
+
+@pytest.mark.slow
+def test_the_demo_makes_the_whole_journey_and_again_from_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(demo, "NUM_TRAIN_SLIDES", 2)
+    monkeypatch.setattr(demo, "NUM_HELD_OUT_SLIDES", 2)
+    monkeypatch.setattr(demo, "_REAL_SLIDE_WHEEL", "no-such-package-as-this==0.0.0")
+    caplog.set_level("INFO")
+    report = demo.run_demo(tmp_path / "demo", num_steps=2)
+    assert report == tmp_path / "demo" / "report.html"
+    assert "What was learnt" in report.read_text()
+    assert "cannot be had here" in caplog.text
+    stored = json.loads((tmp_path / "demo" / "comparison.json").read_text())
+    comparison = ModelComparison.from_json(stored)
+    assert list(comparison.results) == ["random", "trained"]
+    assert comparison.class_names == ("gland", "stroma", "lymphoid", "fat")
+    assert (tmp_path / "demo" / "model" / "config.json").exists()
+    features = tmp_path / "demo" / "features" / "trained"
+    times = {path: path.stat().st_mtime_ns for path in features.rglob("*.h5")}
+    assert len(times) == 4
+    demo.run_demo(tmp_path / "demo", num_steps=2)
+    assert {path: path.stat().st_mtime_ns for path in features.rglob("*.h5")} == times
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="holds something that is not a demo"):
+        demo.run_demo(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_beginning_anew_keeps_the_drawn_slides_only(tmp_path: Path):
+    for name in ("slides/a.svs", "checkpoints/step_1/state.pt", "config.json", ".eosin-demo"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    demo._prepare(tmp_path, overwrite=True)
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"a.svs", ".eosin-demo"}
