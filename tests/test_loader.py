@@ -119,6 +119,7 @@ def test_ranks_and_workers_together_deliver_every_sample_once(monkeypatch, world
             share = 32 // (world_size * num_workers)
             indices = [item["index"] for item in islice(dataset, share)]
             delivered += indices
+            assert {index % 4 % world_size for index in indices} == {rank}
             lanes.append({index % 4 for index in indices})
     assert sorted(delivered) == list(range(32))
     assert sum(len(own) for own in lanes) == 4

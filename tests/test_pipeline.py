@@ -48,6 +48,14 @@ class EvenColumns(PatchFilter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstColumn(PatchFilter):
+    """Accepts the first column of the grid that lies in the tissue of a synthetic slide."""
+
+    def accept(self, image):
+        return bool(decode_coordinates(image)[0][0, 0] == 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Nothing(PatchFilter):
     def accept(self, image):
         return False
@@ -450,18 +458,19 @@ def test_a_grid_resumes_and_reads_any_cell():
 
 
 def test_a_grid_leaves_out_bad_slides_and_cells_that_are_turned_away():
-    @dataclass(frozen=True, kw_only=True)
-    class SecondColumn(PatchFilter):
-        def accept(self, image):
-            return bool(decode_coordinates(image)[0][0, 0] == 1250)
-
     backend = SyntheticBackend(failing=frozenset({"made://slide_0"}))
-    pipeline = grid_pipeline(4, patch_filter=SecondColumn(), backend=backend)
+    pipeline = grid_pipeline(4, patch_filter=FirstColumn(), backend=backend)
     results = list(pipeline)
     assert [r.coordinate.y for r in results] == 3 * list(range(750, 2250, 250))
-    assert pipeline.stats.rejections == {"SecondColumn": 3 * 42, "unusable slide": 1}
-    with pytest.raises(IndexError, match=r"sample 0 is turned away: 100% SecondColumn"):
-        pipeline.read(0)
+    assert pipeline.stats.rejections == {"FirstColumn": 3 * 42, "unusable slide": 1}
+    with pytest.raises(IndexError, match=r"sample 1 is turned away: 100% FirstColumn"):
+        pipeline.read(1)
+
+
+def test_a_grid_that_cycles_goes_on_though_it_turns_away_more_than_it_has_cells():
+    pipeline = grid_pipeline(2, cycle=True, patch_filter=FirstColumn())
+    assert len(list(islice(pipeline, 40))) == 40
+    assert pipeline.stats.rejections["FirstColumn"] > 2 * 96
 
 
 def test_a_grid_that_cycles_begins_anew():

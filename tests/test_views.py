@@ -74,9 +74,9 @@ def test_an_image_of_impossible_shape_gives_its_largest_allowed_middle():
 
 
 def test_a_crop_is_the_box_resized():
-    image = noise(64, 64)
+    image = noise(64, 128)
     crop = RandomResizedCrop(size=20, scale=(0.3, 0.3), ratio=(1.0, 1.0))
-    box = crop.draw_box(np.random.default_rng(2), width=64, height=64)
+    box = crop.draw_box(np.random.default_rng(2), width=128, height=64)
     flat = image.copy()
     flat[box.y : box.y + box.height, box.x : box.x + box.width] = (10, 20, 30)
     assert (crop.apply(flat, np.random.default_rng(2)) == (10, 20, 30)).all()

@@ -63,9 +63,12 @@ def test_a_thumbnail_averages_the_slide(deflated):
 
 def test_a_thumbnail_of_one_level_is_read_in_strips(tmp_path, monkeypatch):
     slide = OpenSlideBackend().open(write_slide(tmp_path / "one.svs", IMAGE, downsamples=()))
-    whole = slide.thumbnail(90)
+    whole = slide.thumbnail(83)
     monkeypatch.setattr(module, "_STRIP_PIXELS", 900 * 40)
-    assert abs(slide.thumbnail(90).astype(int) - whole).max() <= 1
+    difference = abs(slide.thumbnail(83).astype(int) - whole)
+    # Strips begin at whole rows, so that a row of the thumbnail may shift by half a row of 11.
+    assert difference.max() <= 10
+    assert difference.mean() < 0.5
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_the_name(tmp_path, deflated):

@@ -77,13 +77,21 @@ def test_a_drawn_place_lies_in_the_slide_and_has_enough_tissue(mask, cell, exten
         assert place in valid
 
 
-def test_places_are_drawn_uniformly_among_all_that_have_enough_tissue():
+def test_the_only_place_that_there_is_is_found():
+    tissue = TissueMask(np.ones((7, 9), bool), width_l0=100, height_l0=90)
+    assert tissue.draw_place(np.random.default_rng(0), Extent(100.0, 90.0), 1.0) == (0, 0)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.5])
+def test_places_are_drawn_uniformly_among_all_that_have_enough_tissue(threshold):
     mask = np.array([[0, 1, 1, 0, 0], [1, 1, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 1, 1]], bool)
-    tissue, extent = TissueMask(mask, width_l0=20, height_l0=16), Extent(5.0, 3.0)
-    valid = [(x, y) for x in range(16) for y in range(14) if tissue.fraction(x, y, extent) >= 0.5]
-    assert 20 < len(valid) < 100
+    tissue, extent = TissueMask(mask, width_l0=20, height_l0=16), Extent(6.0, 3.0)
+    valid = [
+        (x, y) for x in range(15) for y in range(14) if tissue.fraction(x, y, extent) >= threshold
+    ]
+    assert 20 < len(valid) < 224
     rng = np.random.default_rng(1)
-    drawn = [tissue.draw_place(rng, extent, 0.5) for _ in range(60 * len(valid))]
+    drawn = [tissue.draw_place(rng, extent, threshold) for _ in range(40 * len(valid))]
     counts = [drawn.count(place) for place in valid]
     assert sum(counts) == len(drawn)
     assert chisquare(counts).pvalue > 0.01
