@@ -43,7 +43,8 @@ def _expand(path: Path | str) -> list[str]:
     where = Path(path)
     if where.is_dir():
         below = (p for p in where.rglob("*") if p.suffix.lower() in SLIDE_SUFFIXES)
-        return sorted(str(p) for p in below if p.is_file())
+        # Hidden ones are no slides: macOS leaves `._a.svs` beside every file on foreign disks.
+        return sorted(str(p) for p in below if p.is_file() and not p.name.startswith("."))
     if not where.exists():
         raise InputError(f"{where} does not exist; give a slide or a folder of slides")
     return [str(where)]
