@@ -1,5 +1,6 @@
 """A tissue mask in the frame of its slide: exact tissue shares, and places drawn without misses."""
 
+import math
 from typing import NamedTuple, final
 
 import numpy as np
@@ -99,20 +100,12 @@ class TissueMask:
         self, extent: Extent, threshold: float
     ) -> Bool[np.ndarray, "height width"]:
         """Return the cells in which the top-left corner of a good window may lie."""
-        rows, columns = self.mask.shape
         # All windows with a corner in the cell lie in the cells from it to one beyond the window,
         # so their tissue is at most what those hold.
         width = extent.width_l0 / self.cell_width_l0
         height = extent.height_l0 / self.cell_height_l0
-        right = np.minimum(np.arange(columns) + int(np.ceil(width)) + 1, columns)
-        bottom = np.minimum(np.arange(rows) + int(np.ceil(height)) + 1, rows)
-        whole, left, top = self._integral, np.arange(columns), np.arange(rows)
-        most = (
-            whole[np.ix_(bottom, right)]
-            - whole[np.ix_(top, right)]
-            - whole[np.ix_(bottom, left)]
-            + whole[np.ix_(top, left)]
-        )
+        below = _differences(self._integral, math.ceil(height) + 1)
+        most = _differences(below.T, math.ceil(width) + 1).T
         least = threshold * width * height * (1 - 1e-9)
         return np.asarray(most >= least, dtype=bool)
 
@@ -129,6 +122,18 @@ class TissueMask:
 
     def _at(self, row: int, column: int) -> float:
         return float(self._integral[row, column])
+
+
+def _differences(
+    sums: Int[np.ndarray, "rows columns"], span: int
+) -> Int[np.ndarray, "_rows columns"]:
+    """Return, for each row but the last, the row `span` further (or the last) minus it."""
+    span = min(span, len(sums) - 1)
+    out = np.empty_like(sums[:-1])
+    inner = len(sums) - span
+    np.subtract(sums[span:], sums[:inner], out=out[:inner])
+    np.subtract(sums[-1], sums[inner:-1], out=out[inner:])
+    return out
 
 
 def _cell_starts(
