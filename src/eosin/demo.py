@@ -74,31 +74,22 @@ def run_demo(
     export_run(out_dir, out_dir / "model")
     _say(4, "features")
     encoders = {"random": _initial_encoder(config), "trained": load_encoder(out_dir / "model")}
-    parts = {}
-    for model, encoder in encoders.items():
-        folder = out_dir / "features" / model
-        # Folders of their own: drawn slides have the same names in both sets.
-        embed_with_progress(encoder, known, folder / "known", grid=_GRID)
-        embed_with_progress(encoder, held_out, folder / "held_out", grid=_GRID)
-        parts[model] = (
-            phantom_features(folder / "known", known),
-            phantom_features(folder / "held_out", held_out),
-        )
+    features = out_dir / "features"
+    parts = {
+        model: _labelled_features(encoder, known, held_out, features / model)
+        for model, encoder in encoders.items()
+    }
     real = _fetch_real_slide(out_dir / "slides" / "real")
     if real is not None:
-        embed_with_progress(
-            encoders["trained"], [real], out_dir / "features" / "trained" / "real", grid=_GRID
-        )
+        embed_with_progress(encoders["trained"], [real], features / "trained" / "real", grid=_GRID)
     _say(5, "numbers")
-    comparison = compare_models(
-        parts,
-        note=(
-            f"Tissue classes of {len(held_out)} drawn phantom slides that were not trained on, "
-            f"from the labelled patches of {len(known)} others: the trained model beside its own "
-            "random initialisation. Phantoms are drawings; the numbers say that training works, "
-            "not how good a model is on tissue."
-        ),
+    note = (
+        f"Tissue classes of {len(held_out)} drawn phantom slides that were not trained on, from "
+        f"the labelled patches of {len(known)} others: the trained model beside its own random "
+        "initialisation. Phantoms are drawings; the numbers say that training works, not how good "
+        "a model is on tissue."
     )
+    comparison = compare_models(parts, note)
     write_atomic(out_dir / COMPARISON_FILE, json.dumps(comparison.to_json()))
     for model, results in comparison.results.items():
         for result in results:
@@ -145,6 +136,18 @@ def phantom_features(folder: Path, slides: Sequence[Path]) -> LabelledFeatures:
         class_names=CLASSES[1:],
         names=tuple(names),
         groups=tuple(groups),
+    )
+
+
+def _labelled_features(
+    encoder: ViTEncoder, known: Sequence[Path], held_out: Sequence[Path], folder: Path
+) -> tuple[LabelledFeatures, LabelledFeatures]:
+    """Embed both sets of phantoms, each into a folder of its own: slides have the same names."""
+    embed_with_progress(encoder, known, folder / "known", grid=_GRID)
+    embed_with_progress(encoder, held_out, folder / "held_out", grid=_GRID)
+    return (
+        phantom_features(folder / "known", known),
+        phantom_features(folder / "held_out", held_out),
     )
 
 
