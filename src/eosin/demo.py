@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import timeit
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 
 from eosin.atomic import write_atomic
 from eosin.embed.encoder import ViTEncoder, load_encoder
@@ -31,6 +34,7 @@ from eosin.report.run import COMPARISON_FILE, write_run_report
 from eosin.sampling.grid import GridSampler
 from eosin.train.config import TrainConfig
 from eosin.train.loop import initial_model
+from eosin.train.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +71,7 @@ def run_demo(
     _say(1, "slides")
     known, held_out = _draw_slides(out_dir / "slides")
     train_slides: Sequence[str | Path] = known if slides is None else [slides]
-    config = demo_config(num_steps)
+    config = replace(demo_config(num_steps), precision=_precision(out_dir))
     _say(2, "training")
     train_with_progress(config, train_slides, out_dir)
     _say(3, "weights for transformers")
@@ -102,11 +106,13 @@ def demo_config(num_steps: int | None = None) -> TrainConfig:
     """Return the nano recipe, as long as the demo's minutes allow."""
     config = recipe_config("nano_cpu")
     steps = num_steps or 150
-    warmup_steps = min(config.optim.warmup_steps, steps // 4)
+    warmup_steps = min(config.optim.warmup_steps, steps // 10)
     return replace(
         config,
         steps=steps,
         optim=replace(config.optim, warmup_steps=warmup_steps),
+        # In so few steps a slower teacher would still be half of what it began as.
+        teacher=replace(config.teacher, momentum=0.9),
         checkpoint_every_steps=50,
     )
 
@@ -173,6 +179,21 @@ def _draw_slides(folder: Path) -> tuple[list[Path], list[Path]]:
             on_done=done,
         )
     return known, held_out
+
+
+def _precision(out_dir: Path) -> Literal["float32", "bfloat16"]:
+    """Return that of the run in the folder, or the one in which this CPU multiplies faster."""
+    run = RunFolder(out_dir)
+    if (out_dir / "config.json").exists():
+        return run.train_config.precision
+    seconds = {dtype: _matmul_s(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    is_faster = seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
+    return "bfloat16" if is_faster else "float32"
+
+
+def _matmul_s(dtype: torch.dtype) -> float:
+    a = torch.ones(1024, 1024, dtype=dtype)
+    return min(timeit.repeat(lambda: a @ a, number=1, repeat=7))
 
 
 def _initial_encoder(config: TrainConfig) -> ViTEncoder:

@@ -33,6 +33,7 @@ NUM_SAMPLES = 320
 
 _MAX_SLIDES = 6
 _MAX_ACCEPTED, _MAX_REJECTED = 8, 4
+_MAX_SQUARES = 24
 _THUMBNAIL_PX = 640
 _VIEW_TILE_PX = 96
 
@@ -98,8 +99,9 @@ def _slide_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
         for path in pipeline.slides
     ]
     note = (
-        f"The first {len(sampled.results)} samples, each square where a patch was cut. What the "
-        "tissue detector leaves out is faded."
+        f"From the first {len(sampled.results)} samples; squares are where the first "
+        f"{_MAX_SQUARES} patches of each slide were cut. What the tissue detector leaves out is "
+        "faded."
     )
     return (
         paragraph(note),
@@ -123,13 +125,12 @@ def _overlay(path: str, sampled: Sampled, backend: SlideBackend, detector: Tissu
         )
         for at in (result.coordinate for result in sampled.results)
         if at.slide_path == path
-    ]
+    ][:_MAX_SQUARES]
     drawn = slide_overlay(thumbnail, tissue.mask, places, width_l0=info.width_l0)
     name = Path(path).name
-    mpp = "" if info.mpp is None else f", {info.mpp.mean:.4g} um/px"
+    mpp = "" if info.mpp is None else f", {info.mpp.mean:.4g} \u00b5m/px"
     caption = (
-        f"{name}: {info.width_l0} x {info.height_l0} px{mpp}, "
-        f"{tissue.tissue_fraction:.0%} tissue, {len(places)} patches"
+        f"{name}: {info.width_l0} x {info.height_l0} px{mpp}, {tissue.tissue_fraction:.0%} tissue"
     )
     return figure(picture(drawn, f"{name} with tissue mask and patch places"), caption)
 
@@ -150,7 +151,7 @@ def _patch_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
         tiles = _tiles(kept, "accepted", backend) + _tiles(
             lost[:_MAX_REJECTED], "rejected", backend
         )
-        blocks.append(figure(contact_sheet(tiles), f"{mpp:g} um/px"))
+        blocks.append(figure(contact_sheet(tiles), f"{mpp:g} \u00b5m/px"))
     return tuple(blocks)
 
 
@@ -180,9 +181,8 @@ def _view_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
         Tile(image=np.asarray(view, np.uint8), caption=f"{name}, {view.shape[1]} px")
         for name, view in result.views.items()
     ]
-    caption = (
-        f"Sample {result.index}: {Path(at.slide_path).name}, x={at.x}, y={at.y}, {at.mpp:.3g} um/px"
-    )
+    name = Path(at.slide_path).name
+    caption = f"Sample {result.index}: {name}, x={at.x}, y={at.y}, {at.mpp:.3g} \u00b5m/px"
     return (figure(contact_sheet(whole + views, tile_px=_VIEW_TILE_PX), caption),)
 
 
