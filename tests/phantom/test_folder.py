@@ -62,13 +62,15 @@ def test_slides_of_a_set_differ_and_some_have_a_pen_mark(tmp_path: Path):
     assert {spec.pen for spec in specs} == {None, "green", "black"}
 
 
-def test_a_failed_slide_raises_in_the_caller(tmp_path: Path):
-    (tmp_path / "phantom_000.svs").mkdir()
-    (tmp_path / "phantom_000.labels.png").mkdir()
+def test_an_empty_set_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="num_slides=0"):
         write_phantoms(tmp_path, num_slides=0, seed=0)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_slide_that_cannot_be_written_raises_in_the_caller(tmp_path: Path, num_workers: int):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        write_phantoms(tmp_path / "file", num_slides=1, seed=0, side_l0=SIDE_L0)
-    with pytest.raises(OSError, match="file"):
-        write_phantoms(tmp_path / "file", num_slides=2, seed=0, side_l0=SIDE_L0, num_workers=2)
+        write_phantoms(
+            tmp_path / "file", num_slides=2, seed=0, side_l0=SIDE_L0, num_workers=num_workers
+        )

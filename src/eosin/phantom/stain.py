@@ -39,7 +39,7 @@ class Stain:
 def draw_stain(rng: np.random.Generator) -> Stain:
     """Return the dyes of a slide."""
     od = np.array([_HEMATOXYLIN_OD, _EOSIN_OD])
-    od *= np.exp(rng.normal(0, (0.045, 0.025, 0.063), (2, 3)))
+    od *= np.exp(rng.normal(0, (0.09, 0.045, 0.12), (2, 3)))
     od[:, 2] = np.minimum(od[:, 2], 0.75 * od[:, 1])
     return Stain(
         od=od,
