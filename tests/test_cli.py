@@ -184,8 +184,10 @@ def test_evaluation_prints_numbers_and_keeps_predictions(
     folder = tmp_path / "run"
     assert run(capsys, "train", "nano_cpu", *phantoms, "--out-dir", folder, *SMALL)[0] == 0
     words = ["evaluate", folder, "--data-dir", tmp_path / "tiles", "-o", tmp_path / "out.json"]
-    code, out, _ = run(capsys, *words)
+    code, out, _ = run(capsys, *words, "--with-initial")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["knn", "linear"]
+    models = ["colour histogram", "random", "trained", "difference"]
+    assert [line[:16].strip() for line in out.splitlines()] == [m for m in models for _ in "12"]
+    assert "colour histogram  knn     accuracy 1.000" in out
     record = json.loads((tmp_path / "out.json").read_text())
-    assert len(record["results"][0]["predictions"]) == 12
+    assert len(record["results"]["trained"][0]["predictions"]) == 12

@@ -22,7 +22,7 @@ def test_the_demo_makes_the_whole_journey_and_again_from_where_it_stopped(
     assert "cannot be had here" in caplog.text
     stored = json.loads((tmp_path / "demo" / "comparison.json").read_text())
     comparison = ModelComparison.from_json(stored)
-    assert list(comparison.results) == ["random", "trained"]
+    assert list(comparison.results) == ["colour histogram", "random", "trained"]
     assert comparison.class_names == ("gland", "stroma", "lymphoid", "fat")
     assert (tmp_path / "demo" / "model" / "config.json").exists()
     features = tmp_path / "demo" / "features" / "trained"

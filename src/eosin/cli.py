@@ -4,7 +4,9 @@ Output is on stdout, talk on stderr; 0 is success, 1 a failure, 2 a wrong comman
 heavy is imported by the verb that needs it, so that `--help` answers at once.
 """
 
+import dataclasses
 import difflib
+import json
 import logging
 import os
 import sys
@@ -16,6 +18,7 @@ from typing import Annotated
 import tyro
 
 from eosin import __version__
+from eosin.atomic import write_atomic
 from eosin.errors import ConfigError, EosinError
 from eosin.recipes import RECIPES, recipe_config
 from eosin.train.config import TrainConfig
@@ -99,12 +102,17 @@ class EmbedVerb:
 
 @dataclass(kw_only=True)
 class EvaluateVerb:
-    """Probe a model on labelled tiles: kNN and a linear classifier, with 95 % intervals."""
+    """Probe a model on labelled tiles: kNN and a linear classifier, with 95 % intervals.
+
+    A colour histogram is probed beside it, which any model has to beat.
+    """
 
     model: tyro.conf.Positional[Path]
     """A run, or a Hugging Face folder of a DINOv2 model."""
     data_dir: Path
     """Holds train/CLASS/*.png and test/CLASS/*.png."""
+    with_initial: bool = False
+    """Probe the run's own random initialisation as well, and say the difference."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """JSON file with the numbers and every prediction."""
     device: str = "auto"
@@ -187,11 +195,14 @@ def embed(args: EmbedVerb) -> None:
 
 
 def evaluate(args: EvaluateVerb) -> None:
-    from eosin.evaluate.tiles import describe_results, evaluate_tiles
-    from eosin.journey import open_model
+    from eosin.evaluate.tiles import evaluate_tiles
+    from eosin.journey import open_models
 
-    results = evaluate_tiles(open_model(args.model, args.device), args.data_dir, args.out)
-    print(describe_results(results))
+    models = open_models(args.model, args.device, with_initial=args.with_initial)
+    comparison = evaluate_tiles(models, args.data_dir)
+    if args.out is not None:
+        write_atomic(args.out, json.dumps(comparison.to_json(), indent=1))
+    print(comparison.describe())
 
 
 def report(args: ReportVerb) -> None:
@@ -266,8 +277,7 @@ def _parse(name: str, verb_type: type[object], words: list[str]) -> object:
     if name in RECIPE_VERBS:
         # Without a recipe there is no default for the flags; then help shows those of the first.
         recipe = words[0] if words and not words[0].startswith("-") else next(iter(RECIPES))
-        missing = dict.fromkeys(_required(verb_type), tyro.MISSING)
-        default = verb_type(**{**missing, "config": recipe_config(recipe)})
+        default = _with_defaults(verb_type, recipe_config(recipe))
     parsed, unknown = tyro.cli(
         verb_type,
         args=words,
@@ -283,10 +293,18 @@ def _parse(name: str, verb_type: type[object], words: list[str]) -> object:
     return parsed
 
 
-def _required(verb_type: type[object]) -> list[str]:
-    fields = verb_type.__dataclass_fields__.values()  # type: ignore[attr-defined]
-    names = {"recipe", "slides", "out_dir", "out"}
-    return [f.name for f in fields if f.name in names]
+def _with_defaults(verb_type: type[object], config: TrainConfig) -> object:
+    """Return a verb's arguments as far as they are known before the words are read."""
+    known = verb_type.__new__(verb_type)
+    for entry in dataclasses.fields(verb_type):  # type: ignore[arg-type]
+        if entry.default is not dataclasses.MISSING:
+            value = entry.default
+        elif entry.default_factory is not dataclasses.MISSING:
+            value = entry.default_factory()
+        else:
+            value = config if entry.name == "config" else tyro.MISSING
+        setattr(known, entry.name, value)
+    return known
 
 
 def _overview() -> str:

@@ -9,7 +9,8 @@ from torch import nn
 
 from eosin.backends.files import find_slides
 from eosin.backends.openslide import OpenSlideBackend
-from eosin.embed.encoder import ViTEncoder, load_encoder
+from eosin.embed.colour import ColourHistogram
+from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder
 from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
 from eosin.models.huggingface import export_huggingface
 from eosin.progress import Bar, progress_bar
@@ -18,7 +19,7 @@ from eosin.sampling.grid import GridSampler
 from eosin.tissue.hsv import HSVTissueDetector
 from eosin.train.checkpoint import load_teacher
 from eosin.train.config import TrainConfig
-from eosin.train.loop import Site, train
+from eosin.train.loop import Site, initial_model, train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
 
@@ -103,8 +104,34 @@ def open_model(path: Path, device: str = "auto") -> ViTEncoder:
     return load_encoder(path, Site(device=device).torch_device())
 
 
+def open_models(path: Path, device: str = "auto", *, with_initial: bool) -> dict[str, Encoder]:
+    """Return a model after what it is measured against: colour, and where its run began.
+
+    Raises:
+        InputError: If the folder is no model, or the initialisation of an export is asked for.
+        ConfigError: If the device is not here.
+    """
+    model = open_model(path, device)
+    models: dict[str, Encoder] = {"colour histogram": ColourHistogram(model.input_size_px)}
+    if with_initial:
+        models["random"] = initial_encoder(RunFolder(path).train_config)
+    return {**models, "trained": model}
+
+
+def initial_encoder(config: TrainConfig) -> ViTEncoder:
+    """Return the encoder that a run begins with, on the CPU."""
+    return ViTEncoder(
+        "random initialisation",
+        initial_model(config).teacher["backbone"].state_dict(),
+        config.model,
+        input_size_px=config.data.global_px,
+        mean=config.data.mean,
+        std=config.data.std,
+    )
+
+
 def embed_with_progress(
-    encoder: ViTEncoder,
+    encoder: Encoder,
     slides: Sequence[str | Path],
     out_dir: Path,
     *,

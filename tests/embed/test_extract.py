@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 
 from eosin.backends.openslide import OpenSlideBackend
 from eosin.backends.patch import read_patch
+from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder, weights_sha256
 from eosin.embed.extract import Extraction, embed_images, embed_slides
 from eosin.embed.store import read_features
@@ -155,3 +156,15 @@ def test_the_digest_of_weights_sees_every_value_and_no_order():
 def test_a_folder_that_is_no_model_says_so(tmp_path: Path):
     with pytest.raises(InputError, match="neither a run"):
         load_encoder(tmp_path)
+
+
+def test_a_colour_histogram_knows_colours_and_no_places():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    shuffled = rng.permutation(image.reshape(-1, 3)).reshape(8, 8, 3)
+    tokens = ColourHistogram(8)(np.stack([image, shuffled, 255 - image]))
+    assert torch.equal(tokens.cls[0], tokens.cls[1])
+    assert not torch.equal(tokens.cls[0], tokens.cls[2])
+    assert torch.allclose(tokens.cls.square().sum(1), torch.ones(3))
+    black = ColourHistogram(8)(np.zeros((1, 8, 8, 3), np.uint8)).cls[0]
+    assert black.nonzero().ravel().tolist() == [0, 16, 32]

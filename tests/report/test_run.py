@@ -71,8 +71,14 @@ def test_a_comparison_comes_back_from_json():
     assert back == comparison
     assert [one.probe for one in back.differences] == ["knn", "linear"]
     assert back.differences[0].accuracy.value > 0.2
+    assert len(back.describe().splitlines()) == 6
+
+
+def test_one_model_alone_is_compared_with_none():
+    comparison = compare_models({"a": (features("x", 1.0), features("y", 1.0))}, note="n")
+    assert comparison.differences == ()
 
 
 def test_a_comparison_with_a_part_missing_says_so():
-    with pytest.raises(InputError, match="'results' is missing"):
+    with pytest.raises(InputError, match="'class_names' is missing"):
         ModelComparison.from_json({"note": "n"})

@@ -12,15 +12,21 @@ from eosin.evaluate.probe import Comparison, ProbeResult, compare, probe
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelComparison:
-    """What each model reached, and by how much the last is better than the first."""
+    """What each model reached, and by how much the last is better than the one before it."""
 
     note: str
     """What was classified, and where the labels come from."""
     class_names: tuple[str, ...]
     results: Mapping[str, tuple[ProbeResult, ...]]
     """By model, in the order to be shown."""
-    differences: tuple[Comparison, ...]
-    """Last model minus first, per probe."""
+
+    @property
+    def differences(self) -> tuple[Comparison, ...]:
+        """Last model minus the one before, per probe; none when there is one model."""
+        last_two = list(self.results.values())[-2:]
+        if len(last_two) < 2:
+            return ()
+        return tuple(compare(before, last) for before, last in zip(*last_two, strict=True))
 
     def to_json(self) -> dict[str, object]:
         """Return all of it as values that `json` writes, predictions included."""
@@ -42,42 +48,49 @@ class ModelComparison:
             InputError: If something is missing.
         """
         try:
-            results = {
-                model: tuple(ProbeResult.from_json(result) for result in results)
-                for model, results in values["results"].items()
-            }
             return cls(
                 note=values["note"],
                 class_names=tuple(values["class_names"]),
-                results=results,
-                differences=_differences(results),
+                results={
+                    model: tuple(ProbeResult.from_json(result) for result in results)
+                    for model, results in values["results"].items()
+                },
             )
         except KeyError as error:
             raise InputError(f"this is no comparison of models: {error} is missing") from error
+
+    def describe(self) -> str:
+        """Return one line a model and probe, and the differences, for people."""
+        rows = [
+            (model, result.probe, str(result.accuracy), str(result.balanced_accuracy))
+            for model, results in self.results.items()
+            for result in results
+        ]
+        rows += [
+            ("difference", one.probe, str(one.accuracy), str(one.balanced_accuracy))
+            for one in self.differences
+        ]
+        width = max(len(row[0]) for row in rows)
+        return "\n".join(
+            f"{model:{width}}  {name:6}  accuracy {accuracy}  balanced {balanced}"
+            for model, name, accuracy, balanced in rows
+        )
 
 
 def compare_models(
     parts: Mapping[str, tuple[LabelledFeatures, LabelledFeatures]], note: str
 ) -> ModelComparison:
-    """Probe each model's features of the same samples, and take the differences.
+    """Probe each model's features of the same samples.
 
     Args:
-        parts: Training and test features by model; every model's are of the same samples.
+        parts: Training and test features by model, all of the same samples, baselines first.
         note: What was classified, and where the labels come from.
 
     Raises:
-        ConfigError: If the models' samples differ.
+        ConfigError: If training and test part do not fit each other.
     """
-    results = {model: tuple(probe(train, test)) for model, (train, test) in parts.items()}
-    any_test = next(iter(parts.values()))[1]
     return ModelComparison(
         note=note,
-        class_names=any_test.class_names,
-        results=results,
-        differences=_differences(results),
+        class_names=next(iter(parts.values()))[1].class_names,
+        results={model: tuple(probe(train, test)) for model, (train, test) in parts.items()},
     )
-
-
-def _differences(results: Mapping[str, tuple[ProbeResult, ...]]) -> tuple[Comparison, ...]:
-    models = list(results.values())
-    return tuple(compare(first, last) for first, last in zip(models[0], models[-1], strict=True))

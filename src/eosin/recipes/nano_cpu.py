@@ -5,9 +5,9 @@ Run      eosin train nano_cpu SLIDES --out-dir runs/nano
 Cost     see docs/log.md
 Result   see docs/log.md
 Differs  from midnight12k in every size: ViT 192 wide and 6 deep, crops of 112 and 42 px, 4 local
-         crops, batch 32, heads of 1,024 prototypes; and in what lets a short run from random weights
-         learn at all: LayerScale from 1, the full rate for the patch embedding, KDE four times as
-         heavy, a quicker teacher (docs/log.md has the trials)
+         crops, batch 32, heads of 1,024 prototypes; and in what lets a short run from random
+         weights learn at all: LayerScale from 1, the full rate for the patch embedding, KDE four
+         times as heavy, a quicker teacher (docs/log.md has the trials)
 """
 
 from dataclasses import replace
