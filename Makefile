@@ -15,8 +15,8 @@ setup: $(VENV)/.ready  ## make .venv with everything (TORCH=cuda for the GPU bui
 $(VENV)/.ready: pyproject.toml constraints.txt scripts/setup
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup $(VENV)
 
-demo: setup  ## the whole journey on made slides, or on SLIDES=DIR; writes runs/demo/report.html
-	$(BIN)/eosin demo --out-dir $(RUN) $(if $(SLIDES),--slides $(SLIDES)) --overwrite
+demo: setup  ## the whole journey, anew, on made slides or on SLIDES=DIR; writes runs/demo/report.html
+	$(BIN)/eosin demo --out-dir $(RUN) $(if $(SLIDES),--slides "$(SLIDES)") --overwrite
 
 test: setup  ## run the tests
 	scripts/test
@@ -28,13 +28,13 @@ format: setup  ## rewrite files in the house format
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: setup  ## measure; see benchmarks/README.md
-	$(BIN)/python benchmarks/bench_stream.py $(SLIDES)
+	$(BIN)/python benchmarks/bench_stream.py $(if $(SLIDES),"$(SLIDES)")
 	$(BIN)/python benchmarks/bench_step.py
 
 docs: setup  ## build the documentation into site/
 	$(BIN)/pip install -q -c constraints.txt "mkdocs-material" "mkdocstrings[python]"
 	$(BIN)/mkdocs build --strict
 
-clean:  ## remove everything that was made
-	rm -rf $(VENV) runs site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+clean:  ## remove everything that was made; other runs stay
+	rm -rf $(VENV) runs/demo site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

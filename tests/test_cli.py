@@ -9,6 +9,7 @@ import pytest
 
 from eosin.cli import VERBS, main
 from eosin.train.run_folder import RunFolder
+from made_slides import write_slide
 
 SMALL = [
     "--steps=2",
@@ -146,6 +147,88 @@ def test_a_bad_slide_alone_is_one_clear_line(
     )
     assert code == 1
     assert says in line
+
+
+def test_a_slide_without_microns_per_pixel_says_how_to_give_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    slide = write_slide(
+        tmp_path / "unmeasured.svs", np.full((1024, 1024, 3), 180, np.uint8), mpp=None
+    )
+    words = ["train", "nano_cpu", slide, "--out-dir", tmp_path / "run", *SMALL]
+    code, line = fails(capsys, *words)
+    assert code == 1
+    assert "does not say its microns per pixel; say it with mpp_overrides" in line
+
+
+def test_a_bad_slide_does_not_keep_others_from_being_embedded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    run_folder, bad = tmp_path / "run", tmp_path / "bad.svs"
+    bad.write_text("no slide")
+    assert run(capsys, "train", "nano_cpu", *phantoms, "--out-dir", run_folder, *SMALL)[0] == 0
+    words = ["embed", run_folder, bad, phantoms[0], "-o", tmp_path / "features", "--device=cpu"]
+    code, line = fails(capsys, *words)
+    assert code == 1
+    assert "1 slides could not be embedded" in line
+    assert len(list((tmp_path / "features").glob("*.h5"))) == 1
+
+
+def test_the_recipe_comes_first_or_nothing_is_trained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    code, line = fails(capsys, "train", "--out-dir", tmp_path / "run", "nano_cpu", tmp_path)
+    assert code == 2
+    assert "name the recipe first" in line
+
+
+def test_an_export_replaces_nothing_but_an_export(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    folder = tmp_path / "run"
+    assert run(capsys, "train", "nano_cpu", *phantoms, "--out-dir", folder, *SMALL)[0] == 0
+    for taken in (folder, tmp_path):
+        code, line = fails(capsys, "export", folder, "-o", taken)
+        assert code == 2
+        assert "holds something that is not an export" in line
+    for _ in range(2):
+        assert run(capsys, "export", folder, "-o", tmp_path / "model")[0] == 0
+    assert len(RunFolder(folder).metrics()) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    (tmp_path / "file").touch()
+    words = ["train", "nano_cpu", *phantoms, "--out-dir", tmp_path / "file" / "run", *SMALL]
+    code, line = fails(capsys, *words)
+    assert code == 1
+    assert "Not a directory" in line
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    error = ModuleNotFoundError("No module named 'torch'", name="torch")
+    monkeypatch.setattr("eosin.cli._run", lambda words: (_ for _ in ()).throw(error))
+    code, line = fails(capsys, "train")
+    assert (code, "pip install 'eosin[train]'" in line) == (1, True)
+
+
+def test_a_report_is_written_when_the_slides_are_gone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    slide = tmp_path / "slides" / "a.svs"
+    slide.parent.mkdir()
+    slide.write_bytes(phantoms[0].read_bytes())
+    folder = tmp_path / "run"
+    assert run(capsys, "train", "nano_cpu", slide, "--out-dir", folder, *SMALL)[0] == 0
+    slide.unlink()
+    code, out, _ = run(capsys, "report", folder)
+    assert code == 0
+    page = Path(out.strip()).read_text()
+    assert "The slides cannot be shown" in page
+    assert "base_lr" in page
 
 
 def test_a_folder_without_slides_is_one_clear_line(

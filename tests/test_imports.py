@@ -14,8 +14,8 @@ ORDER = (
     "progress",
     "errors", "plain", "atomic", "randomness", "geometry", "backends", "tissue", "sampling",
     "filters", "transforms", "views", "stream", "pipeline", "masking", "loader", "models", "losses",
-    "train", "embed", "evaluate", "report", "recipes", "phantom", "journey", "demo",
-    "cli",
+    "train", "embed", "evaluate", "report", "recipes", "phantom", "journey", "appraisal",
+    "demo", "cli",
 )  # fmt: skip
 """Each may import what stands before it; a folder is one entry."""
 

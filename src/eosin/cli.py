@@ -19,7 +19,7 @@ import tyro
 
 from eosin import __version__
 from eosin.atomic import write_atomic
-from eosin.errors import ConfigError, EosinError
+from eosin.errors import ConfigError, EosinError, MissingDependencyError
 from eosin.recipes import RECIPES, recipe_config
 from eosin.train.config import TrainConfig
 
@@ -171,7 +171,7 @@ def export(args: ExportVerb) -> None:
 
 
 def embed(args: EmbedVerb) -> None:
-    from eosin.journey import embed_with_progress, open_model
+    from eosin.appraisal import embed_with_progress, open_model
     from eosin.sampling.grid import GridSampler
 
     grid = GridSampler(
@@ -195,13 +195,15 @@ def embed(args: EmbedVerb) -> None:
 
 
 def evaluate(args: EvaluateVerb) -> None:
+    from eosin.appraisal import open_models
     from eosin.evaluate.tiles import evaluate_tiles
-    from eosin.journey import open_models
 
     models = open_models(args.model, args.device, with_initial=args.with_initial)
     comparison = evaluate_tiles(models, args.data_dir)
     if args.out is not None:
-        write_atomic(args.out, json.dumps(comparison.to_json(), indent=1))
+        weights = {name: encoder.weights_sha256 for name, encoder in models.items()}
+        record = {"model": str(args.model), "weights_sha256": weights, **comparison.to_json()}
+        write_atomic(args.out, json.dumps(record, indent=1))
     print(comparison.describe())
 
 
@@ -252,8 +254,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # Whoever read our output has had enough.
         sys.exit(1)
+    except OSError as error:
+        _fail(error, 1)
+    except ModuleNotFoundError as error:
+        _fail(_missing_package(error), 1)
     except KeyboardInterrupt:
-        sys.stderr.write("eosin: stopped\n")
+        sys.stderr.write("eosin: stopped; the same command goes on with what is there\n")
         sys.exit(130)
 
 
@@ -278,6 +284,7 @@ def _parse(name: str, verb_type: type[object], words: list[str]) -> object:
         # Without a recipe there is no default for the flags; then help shows those of the first.
         recipe = words[0] if words and not words[0].startswith("-") else next(iter(RECIPES))
         default = _with_defaults(verb_type, recipe_config(recipe))
+    parsed: object
     parsed, unknown = tyro.cli(
         verb_type,
         args=words,
@@ -286,6 +293,8 @@ def _parse(name: str, verb_type: type[object], words: list[str]) -> object:
         return_unknown_args=True,
         config=(tyro.conf.AvoidSubcommands,),
     )
+    if name in RECIPE_VERBS and words[:1] != [vars(parsed)["recipe"]]:
+        raise ConfigError(f"name the recipe first, as in: eosin {name} {next(iter(RECIPES))} ...")
     if unknown:
         raise ConfigError(
             f"'eosin {name}' has no option {unknown[0]!r}; 'eosin {name} --help' lists them"
@@ -305,6 +314,12 @@ def _with_defaults(verb_type: type[object], config: TrainConfig) -> object:
             value = config if entry.name == "config" else tyro.MISSING
         setattr(known, entry.name, value)
     return known
+
+
+def _missing_package(error: ModuleNotFoundError) -> MissingDependencyError:
+    package = (error.name or "").split(".")[0]
+    extra = "train" if package in ("torch", "safetensors") else "eval"
+    return MissingDependencyError(f"this command needs {package!r}: pip install 'eosin[{extra}]'")
 
 
 def _overview() -> str:

@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from eosin.appraisal import embed_with_progress, initial_encoder
 from eosin.atomic import write_atomic
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, load_encoder
@@ -27,12 +28,7 @@ from eosin.embed.store import read_features
 from eosin.errors import ConfigError
 from eosin.evaluate.comparison import compare_models
 from eosin.evaluate.labelled import LabelledFeatures
-from eosin.journey import (
-    embed_with_progress,
-    export_run,
-    initial_encoder,
-    train_with_progress,
-)
+from eosin.journey import export_run, train_with_progress
 from eosin.phantom import CLASSES, read_labels, write_phantoms
 from eosin.progress import progress_bar
 from eosin.recipes import recipe_config
@@ -96,6 +92,9 @@ def run_demo(
     real = _fetch_real_slide(out_dir / "slides" / "real")
     if real is not None:
         embed_with_progress(trained, [real], features / "trained" / "real", grid=_GRID)
+    if slides is not None:
+        whole = replace(_GRID, stride=None)
+        embed_with_progress(trained, [slides], features / "trained" / "yours", grid=whole)
     _say(5, "numbers")
     note = (
         f"Tissue classes of {len(held_out)} drawn phantom slides that were not trained on, from "
@@ -234,10 +233,13 @@ def _prepare(out_dir: Path, *, overwrite: bool) -> None:
     if out_dir.is_dir() and any(out_dir.iterdir()) and not marker.exists():
         raise ConfigError(f"{out_dir} holds something that is not a demo; give another out_dir")
     if overwrite and out_dir.is_dir():
+        # The marker goes on to stand: a demo that is stopped here is still known as one.
         for entry in out_dir.iterdir():
-            if entry.is_dir() and entry.name != "slides":
+            if entry.name in ("slides", _MARKER):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif not entry.is_dir():
+            else:
                 entry.unlink()
     out_dir.mkdir(parents=True, exist_ok=True)
     marker.touch()

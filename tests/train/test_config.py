@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,8 @@ import pytest
 from eosin.errors import ConfigError
 from eosin.models.config import vit_config
 from eosin.recipes import RECIPES, midnight12k, recipe_config
-from eosin.train.config import OptimConfig
+from eosin.train.config import LossConfig, OptimConfig, TeacherConfig
+from eosin.train.rates import RateSchedules
 from eosin.views import RandomResizedCrop, ViewConfig
 from train.tiny import tiny_config
 
@@ -29,6 +31,39 @@ def test_the_learning_rate_follows_the_square_root_of_the_batch():
 def test_settings_that_do_not_fit_are_refused_by_the_name_that_was_typed(change: dict, name: str):
     with pytest.raises(ConfigError, match=name):
         tiny_config(**change)
+
+
+@pytest.mark.parametrize(
+    ("part", "settings"),
+    [
+        (LossConfig, {"kde_kappa": -5.0}),
+        (LossConfig, {"kde_weight": math.nan}),
+        (LossConfig, {"dino_weight": -1.0}),
+        (OptimConfig, {"base_lr": math.nan, "warmup_steps": 0}),
+        (OptimConfig, {"base_lr": 1.0, "warmup_steps": 0, "betas": (0.9, 1.0)}),
+        (OptimConfig, {"base_lr": 1.0, "warmup_steps": 0, "patch_embed_lr_multiplier": -1.0}),
+        (TeacherConfig, {"warmup_temperature_steps": -1}),
+    ],
+)
+def test_numbers_that_would_turn_a_term_round_are_refused(part: type, settings: dict):
+    with pytest.raises(ConfigError, match=next(iter(settings)).split("_", maxsplit=1)[0]):
+        part(**settings)
+
+
+def test_without_a_warm_up_the_teachers_temperature_is_there_at_once():
+    teacher = TeacherConfig(warmup_temperature_steps=0)
+    assert RateSchedules(tiny_config(teacher=teacher)).at(0).teacher_temperature == 0.07
+    teacher = TeacherConfig(warmup_temperature_steps=3)
+    rates = RateSchedules(tiny_config(teacher=teacher))
+    found = [rates.at(step).teacher_temperature for step in range(4)]
+    assert found == pytest.approx([0.04, 0.055, 0.07, 0.07])
+
+
+def test_the_last_layer_stands_still_at_first():
+    optim = OptimConfig(base_lr=1.0, warmup_steps=0, freeze_last_layer_steps=2)
+    rates = RateSchedules(tiny_config(optim=optim))
+    assert [rates.at(step).last_layer_lr > 0 for step in range(4)] == [False, False, True, True]
+    assert rates.at(0).lr > 0
 
 
 def test_a_run_needs_two_global_views():

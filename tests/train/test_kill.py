@@ -48,7 +48,7 @@ def is_saving(run: Path) -> bool:
 
 
 def kill_at(process: subprocess.Popen, run: Path, moment: random.Random, *, in_save: bool) -> bool:
-    """Kill when a few more steps are done, or in the midst of a save; say whether it still ran."""
+    """Kill when a few more steps are done, or when a save has begun; say whether it still ran."""
     target = num_lines(run) + moment.randint(1, 6)
     give_up = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < give_up:
@@ -67,10 +67,13 @@ def test_ten_kills_at_random_moments_leave_no_trace_in_losses_and_samples(
     moment = random.Random(0)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(whole, phantoms).wait(START_TIMEOUT_S) == 0
-    num_killed = 0
+    num_killed = num_in_save = 0
     for kill in range(NUM_KILLS):
         num_killed += kill_at(start(killed, phantoms), killed, moment, in_save=kill % 2 == 1)
+        num_in_save += is_saving(killed)
     assert num_killed == NUM_KILLS
+    # A save that was cut short has left its half-written folder.
+    assert num_in_save >= 1
     assert start(killed, phantoms).wait(START_TIMEOUT_S) == 0
     expected, found = untimed(RunFolder(whole)), untimed(RunFolder(killed))
     assert [record["step"] for record in found] == list(range(NUM_STEPS))

@@ -41,7 +41,7 @@ class StopAfter(Monitor):
         return {}
 
 
-def test_a_run_learns_writes_every_step_and_leaves_a_teacher(tmp_path: Path, phantoms: list[Path]):
+def test_a_run_writes_every_step_and_leaves_a_teacher(tmp_path: Path, phantoms: list[Path]):
     config = tiny_config(steps=6)
     run = train(config, phantoms, tmp_path / "run", site=CPU)
     records = run.metrics()
@@ -104,6 +104,7 @@ def test_another_slide_list_is_refused(tmp_path: Path, phantoms: list[Path]):
     train(config, phantoms, tmp_path, site=CPU)
     with pytest.raises(CheckpointError, match="of other slides"):
         train(config, phantoms[:2], tmp_path, site=CPU)
+    assert RunFolder(tmp_path).slides == [str(path) for path in phantoms]
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path, phantoms: list[Path]):
@@ -134,24 +135,32 @@ def test_a_device_that_is_not_here_is_refused(tmp_path: Path, phantoms: list[Pat
         train(tiny_config(), phantoms, tmp_path, site=Site(device="cuda:99"))
 
 
+@pytest.mark.parametrize("poisoned_name", ["dino_head.mlp.0.bias", "backbone.norm.weight"])
+@pytest.mark.parametrize("centering", ["sinkhorn_knopp", "softmax"])
 def test_steps_that_are_not_finite_change_nothing_and_end_the_run_after_three(
-    tmp_path: Path, phantoms: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    phantoms: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    poisoned_name: str,
+    centering: str,
 ):
     seen = []
     original = loop.train_step
 
     def poisoned(model: loop.StudentTeacher, *args: object) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            model.student["dino_head"].mlp[0].bias.fill_(float("nan"))
-        before = [parameter.clone() for parameter in model.teacher.parameters()]
+            model.student.get_parameter(poisoned_name).fill_(float("nan"))
+        kept = [*model.teacher.parameters(), model.dino_center, model.ibot_center]
+        before = [tensor.clone() for tensor in kept]
         measured = original(model, *args)
-        after = list(model.teacher.parameters())
+        after = [*model.teacher.parameters(), model.dino_center, model.ibot_center]
         seen.append(all(map(torch.equal, before, after)))
         return measured
 
     monkeypatch.setattr(loop, "train_step", poisoned)
+    config = tiny_config(steps=4, losses=replace(tiny_config().losses, centering=centering))
     with pytest.raises(TrainingError, match="3 steps in a row"):
-        train(tiny_config(steps=4), phantoms, tmp_path, site=CPU)
+        train(config, phantoms, tmp_path, site=CPU)
     assert seen == [True] * 3
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(records) == 3

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from eosin.backends.openslide import OpenSlideBackend
 from eosin.errors import CheckpointError, ConfigError, InputError
 from eosin.plain import to_plain
 from eosin.train.run_folder import RunFolder
@@ -11,17 +12,20 @@ from train.tiny import tiny_config
 
 def test_settings_come_back_as_they_were_given(tmp_path: Path):
     run, config = RunFolder(tmp_path), tiny_config()
-    run.begin(to_plain(config), ["a.svs"])
+    backend = OpenSlideBackend(mpp_overrides={"a.svs": 0.25})
+    run.claim(to_plain(config))
+    run.write_down(["/x/a.svs", "s3://b.svs"], to_plain(backend))
     assert run.train_config == config
-    assert run.slides == ["a.svs"]
+    assert run.slides == ["/x/a.svs", "s3://b.svs"]
+    assert run.backend == backend
     assert run.versions["torch"]
 
 
 def test_a_run_of_other_settings_is_refused_by_the_names_of_the_fields(tmp_path: Path):
     run = RunFolder(tmp_path)
-    run.begin(to_plain(tiny_config()), ["a.svs"])
+    run.claim(to_plain(tiny_config()))
     with pytest.raises(CheckpointError, match=r"seed: was 0, now 3"):
-        run.begin(to_plain(tiny_config(seed=3)), ["a.svs"])
+        run.claim(to_plain(tiny_config(seed=3)))
 
 
 def test_a_second_process_cannot_write_to_the_same_run(tmp_path: Path):
@@ -44,6 +48,20 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path):
     leftover.mkdir(parents=True)
     with RunFolder(tmp_path).locked():
         assert not leftover.exists()
+
+
+def test_a_damaged_line_of_metrics_costs_no_other_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    run = RunFolder(tmp_path)
+    for step in range(3):
+        run.append_metrics({"step": step})
+        if step == 1:
+            with (tmp_path / "metrics.jsonl").open("ab") as file:
+                file.write(b"\0\0\xff\n3\n")
+    run.forget_metrics_from(9)
+    assert [record["step"] for record in run.metrics()] == [0, 1, 2]
+    assert "2 damaged lines" in caplog.text
 
 
 def test_metrics_forget_the_steps_that_are_done_again_and_half_a_line(tmp_path: Path):

@@ -62,21 +62,12 @@ def test_momentum_and_weight_decay_rise_as_the_reference(
     assert schedule.value_at(249_999) == pytest.approx(expected, abs=5e-6)
 
 
-def test_a_frozen_value_is_zero_and_then_as_if_it_had_never_been():
-    free = CosineSchedule(base=1.0, final=0.1, num_steps=10, num_warmup_steps=4)
-    frozen = CosineSchedule(
-        base=1.0, final=0.1, num_steps=10, num_warmup_steps=4, num_frozen_steps=3
-    )
-    assert values(frozen, 12) == [0.0, 0.0, 0.0, *values(free, 12)[3:]]
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"num_steps": 0}, "num_steps=0"),
         ({"num_warmup_steps": 11}, "num_warmup_steps=11.*num_steps=10"),
         ({"num_warmup_steps": -1}, "num_warmup_steps=-1"),
-        ({"num_frozen_steps": -1}, "num_frozen_steps=-1"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(changes: dict[str, int], message: str):

@@ -17,7 +17,7 @@ from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.patch import read_patch
 from eosin.embed.encoder import Encoder
 from eosin.embed.store import Provenance, SlideFeatures, read_provenance, write_features
-from eosin.errors import InputError, NoPlaceError, SlideError, SlideReadError
+from eosin.errors import ConfigError, InputError, NoPlaceError, SlideError, SlideReadError
 from eosin.geometry import PatchCoordinate
 from eosin.models.vit import Tokens
 from eosin.plain import fingerprint
@@ -40,6 +40,13 @@ class Extraction:
     num_threads: int = 2
     """Threads that read patches ahead."""
     dtype: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.num_threads < 0:
+            raise ConfigError(
+                f"batch_size={self.batch_size} must be at least 1 and num_threads="
+                f"{self.num_threads} at least 0"
+            )
 
 
 @final

@@ -16,11 +16,11 @@ from eosin.phantom.labels import labels_path
 from eosin.phantom.layout import Layout, draw_layout, smooth_noise
 from eosin.phantom.spec import CLASSES, JPEG_QUALITY, LABEL_UM, PYRAMID, PhantomSpec, describe
 from eosin.phantom.stain import (
-    clarity_map,
     colour_table,
     draw_pen,
     draw_stain,
     gain_maps,
+    haze_maps,
     mottle_map,
 )
 from eosin.phantom.textures import TEXTURES
@@ -59,7 +59,7 @@ def draw_phantom(
     for amounts, gain in zip(stains, gain_maps(rng, layout, stain), strict=True):
         _multiply(rng, amounts, gain=gain, mottle=mottle_map(rng, layout), mpp=spec.mpp)
     rgb = _colour(rng, *stains, table=colour_table(stain))
-    _blend_to_grey(rgb, clarity_map(rng, layout))
+    _blend(rgb, *haze_maps(rng, layout))
     labels = layout.labels
     if spec.pen is not None:
         stroke = draw_pen(_rng(spec, 2), rgb, spec.pen, spec.mpp)
@@ -151,16 +151,17 @@ def _colour(
     return rgb
 
 
-def _blend_to_grey(
-    rgb: UInt8[np.ndarray, "height width 3"], clarity: Float32[np.ndarray, "rows cols"]
+def _blend(
+    rgb: UInt8[np.ndarray, "height width 3"],
+    clarity: Float32[np.ndarray, "rows cols"],
+    haze: UInt8[np.ndarray, "rows cols 3"],
 ) -> None:
-    """Lower the contrast in place, strip by strip."""
-    height, width = rgb.shape[:2]
-    fine = cv2.resize(clarity, (width, height), interpolation=cv2.INTER_LINEAR)
-    grey = np.full((_STRIP_PX, width, 3), 127, np.uint8)
-    for top in range(0, height, _STRIP_PX):
-        strip, share = rgb[top : top + _STRIP_PX], fine[top : top + _STRIP_PX]
-        strip[:] = cv2.blendLinear(strip, grey[: len(strip)], share, 1 - share)
+    """Lay haze over the picture in place, strip by strip."""
+    size = rgb.shape[1], rgb.shape[0]
+    share, haze_l0 = (cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in (clarity, haze))
+    for top in range(0, size[1], _STRIP_PX):
+        strip = slice(top, top + _STRIP_PX)
+        rgb[strip] = cv2.blendLinear(rgb[strip], haze_l0[strip], share[strip], 1 - share[strip])
 
 
 def _write_pyramid(path: Path, rgb: UInt8[np.ndarray, "height width 3"], spec: PhantomSpec) -> None:

@@ -18,6 +18,9 @@ _EOSIN_OD = (0.09, 0.74, 0.34)
 """Optical densities of red, green and blue at amount one; blue stays below green, so that every
 mixture keeps the hue between cyan and red that the HSV test for tissue asks for."""
 
+_HAZE_TINT = 16.0
+"""By how many grey levels the haze of a region may be off middle grey."""
+
 _PEN_RGB: dict[PenColour, tuple[int, int, int]] = {
     "green": (20, 130, 60),
     "blue": (35, 50, 150),
@@ -68,13 +71,21 @@ def mottle_map(rng: np.random.Generator, layout: Layout) -> Float32[np.ndarray, 
     return _soften(by_region[layout.region])
 
 
-def clarity_map(rng: np.random.Generator, layout: Layout) -> Float32[np.ndarray, "rows cols"]:
-    """Return how much of the contrast about middle grey haze leaves, by label pixel.
+def haze_maps(
+    rng: np.random.Generator, layout: Layout
+) -> tuple[Float32[np.ndarray, "rows cols"], UInt8[np.ndarray, "rows cols 3"]]:
+    """Return how much of the light is no haze, and the colour of the haze, by label pixel.
 
-    It moves whole histograms by a bin and leaves hues and arrangement alone.
+    Haze is about middle grey: it moves whole histograms by a bin, tints what is pale, and leaves
+    the arrangement alone.
     """
-    by_region = np.append(rng.uniform(0.67, 1.0, len(layout.region_class)), 1.0)
-    return _soften(by_region[layout.region])
+    num_regions = len(layout.region_class)
+    clarity = np.append(rng.uniform(0.67, 1.0, num_regions), 1.0)
+    red, blue = rng.uniform(-_HAZE_TINT, _HAZE_TINT, (2, num_regions + 1))
+    # Never green or yellow, or the HSV test would refuse tissue for its haze.
+    green = np.minimum(red, blue) - rng.uniform(0, _HAZE_TINT / 2, num_regions + 1)
+    colour = np.rint(127 + np.stack([red, green, blue], axis=1)).astype(np.uint8)
+    return _soften(clarity[layout.region]), colour[layout.region]
 
 
 def colour_table(stain: Stain) -> UInt8[np.ndarray, "65536 4"]:

@@ -52,7 +52,7 @@ def smoke() -> TrainConfig:
         data=replace(
             midnight12k.data(global_px=56, local_px=28, num_local=2), num_lanes=2, pool_size=2
         ),
-        model=vit_config("nano", image_size=56),
+        model=replace(run.model, image_size=56),
         dino_head=head,
         ibot_head=head,
         optim=replace(run.optim, warmup_steps=1, freeze_last_layer_steps=1),

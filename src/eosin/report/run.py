@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from eosin.backends.base import SlideBackend
-from eosin.backends.openslide import OpenSlideBackend
+from eosin.errors import EosinError
 from eosin.evaluate.comparison import ModelComparison
 from eosin.report.charts import Estimate, Series, interval_chart, line_chart
 from eosin.report.page import (
@@ -28,17 +27,16 @@ COMPARISON_FILE = "comparison.json"
 _LOSSES = ("loss_dino_local", "loss_dino_global", "loss_ibot")
 
 
-def write_run_report(run_path: Path, backend: SlideBackend | None = None) -> Path:
+def write_run_report(run_path: Path) -> Path:
     """Write `report.html` into a run's folder and return its path; the run may still be going on.
+
+    When the slides are out of reach, the page says so in place of their pictures.
 
     Raises:
         InputError: If the folder holds no run.
-        StreamStalledError: If its slides do not give patches any more.
     """
     run = RunFolder(run_path)
     config, metrics = run.train_config, run.metrics()
-    backend = backend or OpenSlideBackend()
-    sampled = sample_stream(config, run.slides, backend)
     comparison_path = run_path / COMPARISON_FILE
     sections = []
     if comparison_path.exists():
@@ -46,7 +44,7 @@ def write_run_report(run_path: Path, backend: SlideBackend | None = None) -> Pat
         sections.append(Section(heading="What was learnt", blocks=_comparison(comparison)))
     sections += [
         Section(heading="Training", blocks=_curves(metrics)),
-        *stream_sections(sampled, backend),
+        *_stream(run),
         Section(heading="Settings and versions", blocks=_settings(run)),
     ]
     num_done = int(metrics[-1]["step"]) + 1 if metrics else 0
@@ -58,6 +56,15 @@ def write_run_report(run_path: Path, backend: SlideBackend | None = None) -> Pat
     report_path = run_path / "report.html"
     write_page(report_path, page)
     return report_path
+
+
+def _stream(run: RunFolder) -> tuple[Section, ...]:
+    try:
+        sampled = sample_stream(run.train_config, run.slides, run.backend)
+        return stream_sections(sampled, run.backend)
+    except EosinError as error:
+        reason = paragraph(f"The slides cannot be shown: {error}.")
+        return (Section(heading="Slides", blocks=(reason,)),)
 
 
 def _curves(metrics: Sequence[Mapping[str, float | int]]) -> tuple[Html, ...]:

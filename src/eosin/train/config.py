@@ -91,16 +91,16 @@ class LossConfig:
     centering: Literal["sinkhorn_knopp", "softmax"] = "sinkhorn_knopp"
 
     def __post_init__(self) -> None:
+        # Written so that NaN is refused too: no comparison with it holds.
         for name in ("dino_weight", "ibot_weight", "kde_weight", "koleo_weight"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ConfigError(
                     f"losses.{name}={getattr(self, name)} must not be negative; a negative weight "
                     "turns the term round"
                 )
-        if self.student_temperature <= 0:
-            raise ConfigError(
-                f"losses.student_temperature={self.student_temperature} must be above 0"
-            )
+        for name in ("student_temperature", "kde_kappa"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"losses.{name}={getattr(self, name)} must be above 0")
 
 
 @final
@@ -124,11 +124,20 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         for name in ("base_lr", "eps", "max_grad_norm", "layer_decay"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ConfigError(f"optim.{name}={getattr(self, name)} must be above 0")
-        for name in ("final_lr", "warmup_steps", "weight_decay", "freeze_last_layer_steps"):
-            if getattr(self, name) < 0:
+        for name in (
+            "final_lr",
+            "warmup_steps",
+            "weight_decay",
+            "final_weight_decay",
+            "patch_embed_lr_multiplier",
+            "freeze_last_layer_steps",
+        ):
+            if not getattr(self, name) >= 0:
                 raise ConfigError(f"optim.{name}={getattr(self, name)} must not be negative")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optim.betas={self.betas} must be in [0, 1)")
 
 
 @final
@@ -147,6 +156,11 @@ class TeacherConfig:
             raise ConfigError(
                 f"teacher.momentum={self.momentum} and final_momentum={self.final_momentum} must "
                 "rise within 0 to 1"
+            )
+        if self.warmup_temperature_steps < 0:
+            raise ConfigError(
+                f"teacher.warmup_temperature_steps={self.warmup_temperature_steps} must not be "
+                "negative; 0 is without warm-up"
             )
         if not 0 < self.warmup_temperature <= self.temperature:
             raise ConfigError(
@@ -195,7 +209,7 @@ class TrainConfig:
         if self.optim.warmup_steps > self.steps:
             raise ConfigError(
                 f"optim.warmup_steps={self.optim.warmup_steps} must be at most steps={self.steps}; "
-                "shorten the warm-up or train longer"
+                "shorten it (--optim.warmup-steps) or train longer"
             )
         for kind in (GLOBAL, LOCAL)[: 1 + (self.data.num_local > 0)]:
             size = self.data.crop_size(kind)

@@ -24,7 +24,6 @@ from eosin.train.rates import Rates, RateSchedules
 from eosin.train.run_folder import RunFolder
 from eosin.train.stream import make_pipeline
 from eosin.train.student_teacher import StudentTeacher, collapse_gauges
-from eosin.views import GLOBAL
 
 logger = logging.getLogger(__name__)
 
@@ -82,16 +81,19 @@ def train(
     pipeline = make_pipeline(config, slides, backend=backend, num_threads=site.num_threads)
     run = RunFolder(out_dir)
     with run.locked():
-        run.begin(to_plain(config), pipeline.slides)
+        run.claim(to_plain(config))
         model = initial_model(config).to(device)
         optimizer = make_optimizer(model, config)
         first_step = _resume(run, model, optimizer, pipeline, device)
+        run.write_down(pipeline.slides, to_plain(pipeline.backend))
         run.forget_metrics_from(first_step)
         for monitor in monitors:
             monitor.run_started(first_step, config.steps)
-        _run_steps(config, first_step, run, model, optimizer, pipeline, monitors)
-        run.write_quarantine(pipeline.quarantined)
-    pipeline.close()
+        try:
+            _run_steps(config, first_step, run, model, optimizer, pipeline, monitors)
+        finally:
+            run.write_quarantine(pipeline.quarantined)
+            pipeline.close()
     return run
 
 
@@ -173,7 +175,7 @@ def _run_steps(
         pipeline,
         steps=range(first_step, config.steps),
         batch_size=config.global_batch,
-        grid_size=config.data.crop_size(GLOBAL) // config.model.patch_size,
+        grid_size=config.data.global_px // config.model.patch_size,
         masking=config.masking,
     )
     num_skipped = 0
@@ -222,6 +224,7 @@ def _save(
     pipeline: PatchPipeline,
 ) -> None:
     config = model.config
+    run.flush_metrics()
     pipeline.next_index = num_done * config.global_batch
     state = TrainState(
         step=num_done,

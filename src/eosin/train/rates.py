@@ -41,12 +41,11 @@ class RateSchedules:
         self._momentum = CosineSchedule(
             base=teacher.momentum, final=teacher.final_momentum, num_steps=steps
         )
-        num_warmup_steps = max(1, teacher.warmup_temperature_steps)
         self._temperature = CosineSchedule(
             base=teacher.temperature,
             final=teacher.temperature,
-            num_steps=num_warmup_steps,
-            num_warmup_steps=num_warmup_steps,
+            num_steps=max(1, teacher.warmup_temperature_steps),
+            num_warmup_steps=teacher.warmup_temperature_steps,
             warmup_start=teacher.warmup_temperature,
         )
 

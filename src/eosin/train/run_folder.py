@@ -7,18 +7,23 @@ versions.json    packages and commit     checkpoints/     see checkpoint.py
 
 import fcntl
 import json
+import logging
+import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from eosin.atomic import remove_leftovers, write_atomic
+from eosin.backends.base import SlideBackend
 from eosin.errors import CheckpointError, ConfigError, InputError
 from eosin.plain import Plain, differences, from_plain
 from eosin.train.config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = ("eosin", "torch", "numpy", "opencv-python-headless", "openslide-python")
 Number = float | int
@@ -52,8 +57,8 @@ class RunFolder:
             remove_leftovers(self.checkpoints)
             yield
 
-    def begin(self, config: Plain, slides: Sequence[str]) -> None:
-        """Write down what runs; a run that goes on must be the same as before.
+    def claim(self, config: Plain) -> None:
+        """Write down the settings; a run that goes on must have the same as before.
 
         Raises:
             CheckpointError: If the folder holds a run of other settings, naming each.
@@ -68,7 +73,11 @@ class RunFolder:
                 )
         else:
             write_atomic(config_path, json.dumps(config, indent=1))
-        write_atomic(self.path / "slides.json", json.dumps(list(slides), indent=1))
+
+    def write_down(self, slides: Sequence[str], backend: Plain) -> None:
+        """Write down what the run reads, and with which versions."""
+        write_atomic(self.path / "slides.json", json.dumps(_absolute(slides), indent=1))
+        write_atomic(self.path / "backend.json", json.dumps(backend, indent=1))
         write_atomic(self.path / "versions.json", json.dumps(_versions(), indent=1))
 
     @property
@@ -78,14 +87,9 @@ class RunFolder:
         Raises:
             InputError: If the folder holds no run.
         """
-        config_path = self.path / "config.json"
-        try:
-            config = json.loads(config_path.read_text())
-        except FileNotFoundError as error:
-            raise InputError(f"{self.path} is no run: it has no config.json") from error
-        except json.JSONDecodeError as error:
-            raise InputError(f"{config_path} is damaged: {error}") from error
-        assert isinstance(config, dict)
+        config = self._read("config.json")
+        if not isinstance(config, dict):
+            raise InputError(f"{self.path / 'config.json'} holds no settings of a run")
         return config
 
     @property
@@ -103,18 +107,25 @@ class RunFolder:
     @property
     def slides(self) -> list[str]:
         """Paths of the slides that the run streams from."""
-        return list(json.loads((self.path / "slides.json").read_text()))
+        return list(self._read("slides.json"))
+
+    @property
+    def backend(self) -> SlideBackend:
+        """What the run reads slides with, such as the microns per pixel it was told."""
+        backend = from_plain(self._read("backend.json"))
+        if not isinstance(backend, SlideBackend):
+            raise InputError(f"{self.path / 'backend.json'} holds no reader of slides")
+        return backend
 
     @property
     def versions(self) -> dict[str, str]:
         """Packages and commit that the run was last started with."""
-        return dict(json.loads((self.path / "versions.json").read_text()))
+        return dict(self._read("versions.json"))
 
     @property
     def quarantine(self) -> dict[str, str]:
         """Slides that could not be used, each with the reason."""
-        path = self.path / "quarantine.json"
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        return dict(self._read("quarantine.json")) if self._has("quarantine.json") else {}
 
     def write_quarantine(self, quarantined: Mapping[str, str]) -> None:
         """Write down the slides that could not be used, when there are any."""
@@ -122,16 +133,20 @@ class RunFolder:
             write_atomic(self.path / "quarantine.json", json.dumps(dict(quarantined), indent=1))
 
     def metrics(self) -> list[dict[str, Number]]:
-        """Return one record a step, oldest first; half a line at the end is left out."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
+        """Return one record a step, oldest first; damaged lines are left out with a warning."""
+        if not self._has("metrics.jsonl"):
             return []
-        records = []
-        for line in path.read_text().splitlines():
+        records, num_damaged = [], 0
+        for line in (self.path / "metrics.jsonl").read_text(errors="replace").splitlines():
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+                record = json.loads(line)
+                record["step"]
+            except (json.JSONDecodeError, TypeError, KeyError):
+                num_damaged += 1
+            else:
+                records.append(record)
+        if num_damaged:
+            logger.warning("%d damaged lines in %s/metrics.jsonl", num_damaged, self.path)
         return records
 
     def forget_metrics_from(self, step: int) -> None:
@@ -144,6 +159,27 @@ class RunFolder:
         """Add the record of a step."""
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+    def flush_metrics(self) -> None:
+        """Bring the metrics to the disk, so that no checkpoint is ahead of them."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            os.fsync(file.fileno())
+
+    def _has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def _read(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path} is no run: it has no {name}") from error
+        except json.JSONDecodeError as error:
+            raise InputError(f"{self.path / name} is damaged: {error}") from error
+
+
+def _absolute(slides: Sequence[str]) -> list[str]:
+    """Return paths that hold in any working directory; what a reader resolves itself stays."""
+    return [slide if "://" in slide else str(Path(slide).absolute()) for slide in slides]
 
 
 def _versions() -> dict[str, str]:

@@ -23,8 +23,6 @@ class CosineSchedule:
     num_steps: int
     num_warmup_steps: int = 0
     warmup_start: float = 0.0
-    num_frozen_steps: int = 0
-    """For so many steps from the first the value is 0, whatever the warm-up says."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -34,13 +32,9 @@ class CosineSchedule:
                 f"num_warmup_steps={self.num_warmup_steps} must be between 0 and "
                 f"num_steps={self.num_steps}; shorten the warm-up or train longer"
             )
-        if self.num_frozen_steps < 0:
-            raise ConfigError(f"num_frozen_steps={self.num_frozen_steps} must not be negative")
 
     def value_at(self, step: int) -> float:
         """Return the value that step `step` uses, where the first step is 0."""
-        if step < self.num_frozen_steps:
-            return 0.0
         if step >= self.num_steps:
             return self.final
         if step < self.num_warmup_steps:

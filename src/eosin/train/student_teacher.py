@@ -45,6 +45,7 @@ class StudentTeacher(nn.Module):
         self.register_buffer("dino_center", torch.zeros(config.dino_head.num_prototypes))
         ibot_head = config.ibot_head or config.dino_head
         self.register_buffer("ibot_center", torch.zeros(ibot_head.num_prototypes))
+        self._next_centers: tuple[Tensor, Tensor] | None = None
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -100,7 +101,10 @@ class StudentTeacher(nn.Module):
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
-        """Move the teacher towards the student, heads included."""
+        """Move the teacher towards the student, heads included, and the centres to the batch."""
+        if self._next_centers is not None:
+            self.dino_center.copy_(self._next_centers[0])
+            self.ibot_center.copy_(self._next_centers[1])
         teacher: list[Tensor] = list(self.teacher.parameters())
         student: list[Tensor] = list(self.student.parameters())
         torch._foreach_lerp_(teacher, student, 1 - momentum)
@@ -122,9 +126,10 @@ class StudentTeacher(nn.Module):
             centered_softmax(ibot_logits, center=self.ibot_center, temperature=temperature),
         )
         # After use: the centre of a step comes from the steps before it.
-        self.dino_center.copy_(updated_center(self.dino_center, dino_logits))
-        if len(ibot_logits):
-            self.ibot_center.copy_(updated_center(self.ibot_center, ibot_logits))
+        self._next_centers = (
+            updated_center(self.dino_center, dino_logits),
+            updated_center(self.ibot_center, ibot_logits) if len(ibot_logits) else self.ibot_center,
+        )
         return targets
 
     def _local_logits(self, local_crops: LocalCrops, batch: int) -> Float[Tensor, "locals batch k"]:
@@ -164,6 +169,10 @@ def collapse_gauges(cls_tokens: Float[Tensor, "batch dim"]) -> dict[str, Float[T
     Source: RankMe, Garrido et al. 2023, arXiv:2210.02885.
     """
     tokens = cls_tokens.float()
+    if not torch.isfinite(tokens).all():
+        # The singular values of such a matrix do not exist, and asking for them would raise.
+        nowhere = tokens.new_tensor(float("nan"))
+        return {"mean_cosine": nowhere, "feature_std": nowhere, "rankme": nowhere}
     n = len(tokens)
     unit = functional.normalize(tokens, dim=-1)
     cosines = unit @ unit.T

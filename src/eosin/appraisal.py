@@ -1,0 +1,92 @@
+"""Models as people use them after training: opened, beside what they must beat, on whole slides."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from eosin.backends.files import find_slides
+from eosin.backends.openslide import OpenSlideBackend
+from eosin.embed.colour import ColourHistogram
+from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder
+from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
+from eosin.progress import progress_bar
+from eosin.sampling.grid import GridSampler
+from eosin.tissue.hsv import HSVTissueDetector
+from eosin.train.config import TrainConfig
+from eosin.train.loop import Site, initial_model
+from eosin.train.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+def open_model(path: Path, device: str = "auto") -> ViTEncoder:
+    """Return the encoder of a run or a Hugging Face folder, on a device.
+
+    Raises:
+        InputError: If the folder is neither.
+        ConfigError: If the device is not here.
+    """
+    return load_encoder(path, Site(device=device).torch_device())
+
+
+def open_models(path: Path, device: str = "auto", *, with_initial: bool) -> dict[str, Encoder]:
+    """Return a model after what it is measured against: colour, and where its run began.
+
+    Raises:
+        InputError: If the folder is no model, or the initialisation of an export is asked for.
+        ConfigError: If the device is not here.
+    """
+    model = open_model(path, device)
+    models: dict[str, Encoder] = {"colour histogram": ColourHistogram(model.input_size_px)}
+    if with_initial:
+        models["random"] = initial_encoder(RunFolder(path).train_config)
+    return {**models, "trained": model}
+
+
+def initial_encoder(config: TrainConfig) -> ViTEncoder:
+    """Return the encoder that a run begins with, on the CPU."""
+    return ViTEncoder(
+        "random initialisation",
+        initial_model(config).teacher["backbone"].state_dict(),
+        config.model,
+        input_size_px=config.data.global_px,
+        mean=config.data.mean,
+        std=config.data.std,
+    )
+
+
+def embed_with_progress(
+    encoder: Encoder,
+    slides: Sequence[str | Path],
+    out_dir: Path,
+    *,
+    grid: GridSampler,
+    batch_size: int = 64,
+    num_threads: int = 2,
+    mpp_overrides: Mapping[str, float] | None = None,
+) -> int:
+    """Embed slides with a progress bar and return how many failed, each named with its reason."""
+    paths = find_slides(list(slides))
+    extraction = Extraction(
+        backend=OpenSlideBackend(mpp_overrides=dict(mpp_overrides or {})),
+        tissue_detector=HSVTissueDetector(),
+        grid=grid,
+        batch_size=batch_size,
+        num_threads=num_threads,
+    )
+    outcomes: list[SlideOutcome] = []
+    with progress_bar("embedding", len(paths)) as bar:
+        for outcome in embed_slides(encoder, paths, out_dir, extraction):
+            outcomes.append(outcome)
+            bar.advance(note=Path(outcome.slide_path).name)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    for outcome in failed:
+        logger.warning("not embedded: %s: %s", outcome.slide_path, outcome.reason)
+    for outcome in outcomes:
+        if outcome.num_unreadable:
+            logger.warning(
+                "%s: %d patches could not be read and are left out",
+                outcome.slide_path,
+                outcome.num_unreadable,
+            )
+    return len(failed)
