@@ -12,7 +12,7 @@ CLASSES = ("background", "gland", "stroma", "lymphoid", "fat")
 LABEL_UM = 8.0
 """Side of a label pixel on the slide."""
 
-DRAWING_VERSION = 2
+DRAWING_VERSION = 3
 """Part of what a slide says about itself: raise it when the same spec draws other pixels."""
 
 JPEG_QUALITY = 85
