@@ -269,7 +269,7 @@ def test_evaluation_prints_numbers_and_keeps_predictions(
     words = ["evaluate", folder, "--data-dir", tmp_path / "tiles", "-o", tmp_path / "out.json"]
     code, out, _ = run(capsys, *words, "--with-initial")
     assert code == 0
-    models = ["colour histogram", "random", "trained", "difference"]
+    models = ["colour histogram", "random", "trained", "trained - random"]
     assert [line[:16].strip() for line in out.splitlines()] == [m for m in models for _ in "12"]
     assert "colour histogram  knn     accuracy 1.000" in out
     record = json.loads((tmp_path / "out.json").read_text())

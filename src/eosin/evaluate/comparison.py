@@ -28,6 +28,11 @@ class ModelComparison:
             return ()
         return tuple(compare(before, last) for before, last in zip(*last_two, strict=True))
 
+    @property
+    def compared(self) -> str:
+        """Say whose difference `differences` are, as in 'trained - random'."""
+        return " - ".join(list(self.results)[-2:][::-1])
+
     def to_json(self) -> dict[str, object]:
         """Return all of it as values that `json` writes, predictions included."""
         return {
@@ -67,7 +72,7 @@ class ModelComparison:
             for result in results
         ]
         rows += [
-            ("difference", one.probe, str(one.accuracy), str(one.balanced_accuracy))
+            (self.compared, one.probe, str(one.accuracy), str(one.balanced_accuracy))
             for one in self.differences
         ]
         width = max(len(row[0]) for row in rows)

@@ -152,7 +152,7 @@ def _comparison(comparison: ModelComparison) -> tuple[Html, ...]:
         for result in results
     ]
     rows += [
-        ("difference", one.probe, str(one.accuracy), str(one.balanced_accuracy))
+        (comparison.compared, one.probe, str(one.accuracy), str(one.balanced_accuracy))
         for one in comparison.differences
     ]
     return (
