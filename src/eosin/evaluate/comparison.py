@@ -33,6 +33,17 @@ class ModelComparison:
         """Say whose difference `differences` are, as in 'trained - random'."""
         return " - ".join(list(self.results)[-2:][::-1])
 
+    @property
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Model, probe, accuracy and balanced accuracy as text; differences last."""
+        shown: list[tuple[str, ProbeResult | Comparison]] = [
+            *((model, one) for model, results in self.results.items() for one in results),
+            *((self.compared, one) for one in self.differences),
+        ]
+        return [
+            (name, one.probe, str(one.accuracy), str(one.balanced_accuracy)) for name, one in shown
+        ]
+
     def to_json(self) -> dict[str, object]:
         """Return all of it as values that `json` writes, predictions included."""
         return {
@@ -66,19 +77,10 @@ class ModelComparison:
 
     def describe(self) -> str:
         """Return one line a model and probe, and the differences, for people."""
-        rows = [
-            (model, result.probe, str(result.accuracy), str(result.balanced_accuracy))
-            for model, results in self.results.items()
-            for result in results
-        ]
-        rows += [
-            (self.compared, one.probe, str(one.accuracy), str(one.balanced_accuracy))
-            for one in self.differences
-        ]
-        width = max(len(row[0]) for row in rows)
+        width = max(len(row[0]) for row in self.rows)
         return "\n".join(
             f"{model:{width}}  {name:6}  accuracy {accuracy}  balanced {balanced}"
-            for model, name, accuracy, balanced in rows
+            for model, name, accuracy, balanced in self.rows
         )
 
 

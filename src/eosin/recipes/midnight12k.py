@@ -24,10 +24,9 @@ Differs  see the table
 | devices | 32 | one process | differs |
 """
 
-from dataclasses import replace
-
 from eosin.filters.hsv import HSVPatchFilter
 from eosin.models.config import HeadConfig, vit_config
+from eosin.recipes.shrink import shrunk
 from eosin.sampling.multi_magnification import MultiMagnificationSampler
 from eosin.tissue.hsv import HSVTissueDetector
 from eosin.train.config import DataConfig, LossConfig, OptimConfig, TeacherConfig, TrainConfig
@@ -95,18 +94,5 @@ def config() -> TrainConfig:
 
 
 def smoke() -> TrainConfig:
-    """Return the same run with a nano model, for a few steps on a laptop."""
-    run = config()
-    head = HeadConfig(num_prototypes=64, hidden_dim=32, bottleneck_dim=16)
-    return replace(
-        run,
-        data=replace(data(global_px=56, local_px=28, num_local=2), num_lanes=2, pool_size=2),
-        model=vit_config("nano", image_size=56, drop_path_rate=0.4),
-        dino_head=head,
-        ibot_head=head,
-        optim=replace(run.optim, warmup_steps=1, freeze_last_layer_steps=1),
-        teacher=replace(run.teacher, warmup_temperature_steps=2),
-        steps=4,
-        global_batch=4,
-        checkpoint_every_steps=2,
-    )
+    """Return the same run, over in seconds on a laptop."""
+    return shrunk(config())

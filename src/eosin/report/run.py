@@ -146,19 +146,10 @@ def _comparison(comparison: ModelComparison) -> tuple[Html, ...]:
         at_least=(0.0, 1.0),
         reference=(chance, "chance"),
     )
-    rows = [
-        (model, result.probe, str(result.accuracy), str(result.balanced_accuracy))
-        for model, results in comparison.results.items()
-        for result in results
-    ]
-    rows += [
-        (comparison.compared, one.probe, str(one.accuracy), str(one.balanced_accuracy))
-        for one in comparison.differences
-    ]
     return (
         paragraph(comparison.note),
-        figure(chart, "The same patches for both models; intervals resample whole slides."),
-        table(("model", "probe", "accuracy [95 %]", "balanced accuracy [95 %]"), rows),
+        figure(chart, "The same patches for every model; intervals resample whole slides."),
+        table(("model", "probe", "accuracy [95 %]", "balanced accuracy [95 %]"), comparison.rows),
     )
 
 

@@ -1,0 +1,46 @@
+"""Any run, so small that it is over in seconds: what a recipe's `smoke()` gives."""
+
+from dataclasses import replace
+
+from eosin.errors import ConfigError
+from eosin.models.config import HeadConfig, vit_config
+from eosin.train.config import TrainConfig
+from eosin.views import GLOBAL, RandomResizedCrop, ViewConfig
+
+_GLOBAL_PX, _LOCAL_PX = 56, 28
+_HEAD = HeadConfig(num_prototypes=64, hidden_dim=32, bottleneck_dim=16)
+
+
+def shrunk(run: TrainConfig) -> TrainConfig:
+    """Return the same run with a nano model, small crops and heads, and four steps."""
+    nano = vit_config("nano", image_size=_GLOBAL_PX)
+    return replace(
+        run,
+        data=replace(
+            run.data,
+            views=tuple(_small(view) for view in run.data.views),
+            num_lanes=2,
+            pool_size=2,
+        ),
+        model=replace(
+            run.model,
+            embed_dim=nano.embed_dim,
+            depth=nano.depth,
+            num_heads=nano.num_heads,
+            image_size=nano.image_size,
+        ),
+        dino_head=_HEAD,
+        ibot_head=None if run.ibot_head is None else _HEAD,
+        optim=replace(run.optim, warmup_steps=1, freeze_last_layer_steps=1),
+        teacher=replace(run.teacher, warmup_temperature_steps=2),
+        steps=4,
+        global_batch=4,
+        checkpoint_every_steps=2,
+    )
+
+
+def _small(view: ViewConfig) -> ViewConfig:
+    if not isinstance(view.crop, RandomResizedCrop):
+        raise ConfigError(f"view {view.name!r} has no RandomResizedCrop to shrink")
+    size = _GLOBAL_PX if view.name.startswith(GLOBAL) else _LOCAL_PX
+    return replace(view, crop=replace(view.crop, size=size), count=min(view.count, 2))
