@@ -84,7 +84,7 @@ def stream_sections(sampled: Sampled, backend: SlideBackend) -> tuple[Section, .
 
 def _slide_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
     stats, pipeline = sampled.pipeline.stats, sampled.pipeline
-    mpps = sorted({round(result.coordinate.mpp, 2) for result in sampled.results})
+    mpps = sorted({_rounded(result.coordinate) for result in sampled.results})
     overlays = [
         _overlay(path, sampled, backend, pipeline.tissue_detector)
         for path, _ in stats.by_slide.most_common(_MAX_SLIDES)
