@@ -153,7 +153,7 @@ def test_a_slide_without_microns_per_pixel_says_how_to_give_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     slide = write_slide(
-        tmp_path / "unmeasured.svs", np.full((1024, 1024, 3), 180, np.uint8), mpp=None
+        tmp_path / "unmeasured.svs", np.full((1024, 1024, 3), (150, 90, 180), np.uint8), mpp=None
     )
     words = ["train", "nano_cpu", slide, "--out-dir", tmp_path / "run", *SMALL]
     code, line = fails(capsys, *words)
