@@ -77,10 +77,11 @@ class ModelComparison:
 
     def describe(self) -> str:
         """Return one line a model and probe, and the differences, for people."""
-        width = max(len(row[0]) for row in self.rows)
+        rows = self.rows
+        width = max(len(row[0]) for row in rows)
         return "\n".join(
             f"{model:{width}}  {name:6}  accuracy {accuracy}  balanced {balanced}"
-            for model, name, accuracy, balanced in self.rows
+            for model, name, accuracy, balanced in rows
         )
 
 
