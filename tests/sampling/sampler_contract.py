@@ -6,13 +6,13 @@ import pytest
 from eosin.backends import SyntheticBackend
 from eosin.errors import MissingMppError, NoPlaceError
 from eosin.sampling import PatchSampler
-from eosin.tissue import HSVTissueDetector, TissueMask, detect_tissue
+from eosin.tissue import HSVTissueDetector, TissueMask
 from eosin.tissue.mask import Extent
 
 
 def slide_and_tissue(**settings):
     slide = SyntheticBackend(**settings).open("made://slide")
-    return slide.info, detect_tissue(slide, HSVTissueDetector())
+    return slide.info, HSVTissueDetector().tissue(slide)
 
 
 class PatchSamplerContract:

@@ -4,7 +4,7 @@ import pytest
 
 from eosin.backends import SyntheticBackend
 from eosin.errors import ConfigError
-from eosin.tissue import HSVTissueDetector, OtsuTissueDetector, TissueDetector, detect_tissue
+from eosin.tissue import HSVTissueDetector, OtsuTissueDetector, TissueDetector
 from made_slides import VIOLET
 
 
@@ -112,7 +112,7 @@ def test_settings_that_make_no_sense_are_refused_by_name(detector, setting):
 
 
 def test_a_slide_gets_a_mask_of_about_8_um_a_pixel():
-    tissue = detect_tissue(SyntheticBackend().open("made://a"), HSVTissueDetector())
+    tissue = HSVTissueDetector().tissue(SyntheticBackend().open("made://a"))
     assert tissue.mask.shape == (94, 125)
     assert tissue.tissue_fraction == pytest.approx(0.25, abs=0.01)
     assert tissue.cell_width_l0 == pytest.approx(32)
@@ -120,13 +120,13 @@ def test_a_slide_gets_a_mask_of_about_8_um_a_pixel():
 
 def test_a_large_slide_gets_a_bounded_mask():
     backend = SyntheticBackend(width_l0=300_000, height_l0=3000)
-    tissue = detect_tissue(backend.open("made://a"), HSVTissueDetector())
+    tissue = HSVTissueDetector().tissue(backend.open("made://a"))
     assert tissue.mask.shape == (41, 4096)
 
 
 def test_a_slide_without_mpp_still_gets_a_mask():
     backend = SyntheticBackend(mpp=None, width_l0=5000)
-    tissue = detect_tissue(backend.open("made://a"), HSVTissueDetector())
+    tissue = HSVTissueDetector().tissue(backend.open("made://a"))
     assert max(tissue.mask.shape) == 4096
 
 
@@ -141,5 +141,5 @@ class AskedMpp(TissueDetector):
 
 def test_a_detector_is_told_the_resolution_of_its_thumbnail():
     detector = AskedMpp()
-    detect_tissue(SyntheticBackend(width_l0=40_000, mpp=1.0).open("made://a"), detector)
+    detector.tissue(SyntheticBackend(width_l0=40_000, mpp=1.0).open("made://a"))
     assert detector.mpp == pytest.approx(40_000 / 4096)

@@ -23,7 +23,7 @@ from eosin.models.vit import Tokens
 from eosin.plain import fingerprint
 from eosin.sampling.grid import GridSampler
 from eosin.stream.ahead import map_ahead
-from eosin.tissue.base import TissueDetector, detect_tissue
+from eosin.tissue.base import TissueDetector
 from eosin.transforms.base import Image
 
 
@@ -108,7 +108,7 @@ def _embed_slide(
     encoder: Encoder, slide_path: str, features_path: Path, extraction: Extraction
 ) -> SlideOutcome:
     with extraction.backend.open(slide_path) as slide:
-        tissue = detect_tissue(slide, extraction.tissue_detector)
+        tissue = extraction.tissue_detector.tissue(slide)
         places = extraction.grid.places(slide.info, tissue)
         if not places:
             raise NoPlaceError(slide_path, "no patch of the grid has enough tissue")

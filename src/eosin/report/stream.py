@@ -24,7 +24,7 @@ from eosin.report.pictures import (
     slide_overlay,
 )
 from eosin.stream.result import PatchResult
-from eosin.tissue.base import TissueDetector, detect_tissue
+from eosin.tissue.base import TissueDetector
 from eosin.train.config import TrainConfig
 from eosin.train.stream import make_pipeline
 
@@ -115,7 +115,7 @@ def _overlay(path: str, sampled: Sampled, backend: SlideBackend, detector: Tissu
     with backend.open(path) as slide:
         info = slide.info
         thumbnail = slide.thumbnail(_THUMBNAIL_PX)
-        tissue = detect_tissue(slide, detector)
+        tissue = detector.tissue(slide)
     places = [
         PatchPlace(
             x_l0=at.x,

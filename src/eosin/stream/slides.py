@@ -12,7 +12,7 @@ from typing import final
 
 from eosin.backends.base import Slide, SlideBackend
 from eosin.errors import NoPlaceError, SlideError, StreamStalledError
-from eosin.tissue.base import TissueDetector, detect_tissue
+from eosin.tissue.base import TissueDetector
 from eosin.tissue.mask import TissueMask
 
 
@@ -100,7 +100,7 @@ class SlideStore:
         return ready
 
     def _find_tissue(self, slide: Slide) -> TissueMask:
-        tissue = detect_tissue(slide, self._detector)
+        tissue = self._detector.tissue(slide)
         if not tissue.mask.any():
             detector = type(self._detector).__name__
             raise NoPlaceError(slide.info.path, f"{detector} finds no tissue on it")

@@ -1,6 +1,6 @@
 """Thumbnail to mask: where the tissue of a slide is."""
 
-from eosin.tissue.base import TissueDetector, detect_tissue
+from eosin.tissue.base import TissueDetector, TissueSource
 from eosin.tissue.hsv import HSVTissueDetector
 from eosin.tissue.mask import TissueMask
 from eosin.tissue.otsu import OtsuTissueDetector
@@ -10,5 +10,5 @@ __all__ = [
     "OtsuTissueDetector",
     "TissueDetector",
     "TissueMask",
-    "detect_tissue",
+    "TissueSource",
 ]

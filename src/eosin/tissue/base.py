@@ -1,4 +1,4 @@
-"""What every tissue detector does, and how a slide gets its mask."""
+"""Where a slide's mask comes from, and what every tissue detector does."""
 
 import math
 from abc import ABC, abstractmethod
@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from eosin.backends.base import Slide
+from eosin.geometry import SlideInfo
 from eosin.tissue.mask import TissueMask
 
 MASK_MPP = 8.0
@@ -16,7 +17,29 @@ MASK_MAX_PX = 4096
 """Longer side of a mask at most; on larger slides the mask is coarser than `MASK_MPP`."""
 
 
-class TissueDetector(ABC):
+class TissueSource(ABC):
+    """Gives a slide its tissue mask: a detector, or a folder of masks that people drew."""
+
+    @abstractmethod
+    def tissue(self, slide: Slide) -> TissueMask:
+        """Return where the tissue of a slide is.
+
+        Raises:
+            SlideError: If this slide has no mask and cannot get one.
+        """
+
+    def content_key(self, slide: Slide) -> str:
+        """Return what determines the mask beside the slide and the source's settings.
+
+        Nothing for most; for masks that are read from files, what stands in the file.
+
+        Raises:
+            SlideError: If this slide has no mask and cannot get one.
+        """
+        return ""
+
+
+class TissueDetector(TissueSource):
     """Tells tissue from glass on a thumbnail."""
 
     @abstractmethod
@@ -30,20 +53,23 @@ class TissueDetector(ABC):
             mpp: Microns per thumbnail pixel, None where the slide does not say.
         """
 
+    def tissue(self, slide: Slide) -> TissueMask:
+        """Return what the detector sees on a thumbnail of about 8 um per pixel, bounded in size.
 
-def detect_tissue(slide: Slide, detector: TissueDetector) -> TissueMask:
-    """Return the tissue mask of a slide, at about 8 um per pixel and bounded in size.
+        Raises:
+            SlideReadError: If the thumbnail cannot be read.
+        """
+        info = slide.info
+        thumbnail = slide.thumbnail(mask_max_px(info))
+        scale = max(info.width_l0, info.height_l0) / max(thumbnail.shape[:2])
+        mpp = None if info.mpp is None else info.mpp.mean * scale
+        mask = self.detect(thumbnail, mpp=mpp)
+        return TissueMask(mask, width_l0=info.width_l0, height_l0=info.height_l0)
 
-    Raises:
-        SlideReadError: If the thumbnail cannot be read.
-    """
-    info = slide.info
-    longer_l0 = max(info.width_l0, info.height_l0)
-    max_px = MASK_MAX_PX
-    if info.mpp is not None:
-        max_px = min(max_px, math.ceil(longer_l0 * info.mpp.mean / MASK_MPP))
-    thumbnail = slide.thumbnail(max_px)
-    scale = longer_l0 / max(thumbnail.shape[:2])
-    mpp = None if info.mpp is None else info.mpp.mean * scale
-    mask = detector.detect(thumbnail, mpp=mpp)
-    return TissueMask(mask, width_l0=info.width_l0, height_l0=info.height_l0)
+
+def mask_max_px(info: SlideInfo) -> int:
+    """Return the longer side of a slide's mask in pixels: 8 um each, and 4096 of them at most."""
+    if info.mpp is None:
+        return MASK_MAX_PX
+    longer_um = max(info.width_l0, info.height_l0) * info.mpp.mean
+    return max(1, min(MASK_MAX_PX, math.ceil(longer_um / MASK_MPP)))
