@@ -12,10 +12,10 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 
 ORDER = (
     "progress",
-    "errors", "plain", "atomic", "randomness", "geometry", "backends", "tissue", "sampling",
-    "filters", "transforms", "views", "stream", "pipeline", "masking", "loader", "models", "losses",
+    "errors", "plain", "atomic", "randomness", "geometry", "backends", "catalog", "tissue", "sampling",
+    "filters", "transforms", "views", "stream", "pipeline", "scan", "masking", "loader", "augment", "models", "losses",
     "train", "embed", "evaluate", "report", "recipes", "phantom", "journey", "appraisal",
-    "demo", "cli",
+    "demo", "verbs", "cli",
 )  # fmt: skip
 """Each may import what stands before it; a folder is one entry."""
 

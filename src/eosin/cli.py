@@ -6,234 +6,32 @@ heavy is imported by the verb that needs it, so that `--help` answers at once.
 
 import dataclasses
 import difflib
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from eosin import __version__
-from eosin.atomic import write_atomic
 from eosin.errors import ConfigError, EosinError, MissingDependencyError
 from eosin.recipes import RECIPES, recipe_config
 from eosin.train.config import TrainConfig
-
-Slides = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES")]
-Recipe = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-Overrides = dict[str, float]
-
-
-@dataclass(kw_only=True)
-class TrainVerb:
-    """Train a model on slides; goes on by itself when out-dir holds the same run.
-
-    RECIPE is midnight12k or nano_cpu, and each of its settings is a flag.
-    """
-
-    recipe: Recipe
-    """Which run; its settings are the flags below."""
-    slides: Slides
-    """A folder of slides, or slides."""
-    out_dir: Path
-    """Folder of the run."""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, ...; auto takes a GPU when there is one."""
-    num_threads: int = 2
-    """Threads that read patches ahead."""
-    mpp_overrides: Overrides = field(default_factory=dict)
-    """Microns per level-0 pixel by file name, for slides that do not say or say wrong."""
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
-
-
-@dataclass(kw_only=True)
-class PreviewVerb:
-    """Write a page that shows what a recipe would train on: masks, places, patches, views."""
-
-    recipe: Recipe
-    """Which run; its settings are the flags below."""
-    slides: Slides
-    """A folder of slides, or slides."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The HTML page to write."""
-    mpp_overrides: Overrides = field(default_factory=dict)
-    """Microns per level-0 pixel by file name, for slides that do not say or say wrong."""
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
-
-
-@dataclass(kw_only=True)
-class ExportVerb:
-    """Write a run's teacher as a folder that transformers' AutoModel loads without a difference."""
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder to write; replaced if it exists."""
-
-
-@dataclass(kw_only=True)
-class EmbedVerb:
-    """Write features of slides, one HDF5 file each; slides already done are left alone."""
-
-    model: tyro.conf.Positional[Path]
-    """A run, or a Hugging Face folder of a DINOv2 model."""
-    slides: Slides
-    """A folder of slides, or slides."""
-    out_dir: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder for the feature files."""
-    mpp: float = 0.5
-    """Microns per pixel of the patches."""
-    patch_size: int = 256
-    """Pixels of a patch, resized to what the model takes."""
-    stride: int | None = None
-    """Pixels from one patch to the next; the patch size by default."""
-    tissue_threshold: float = 0.4
-    """Least share of tissue in a patch."""
-    batch_size: int = 64
-    device: str = "auto"
-    num_threads: int = 2
-    mpp_overrides: Overrides = field(default_factory=dict)
-    """Microns per level-0 pixel by file name, for slides that do not say or say wrong."""
-
-
-@dataclass(kw_only=True)
-class EvaluateVerb:
-    """Probe a model on labelled tiles: kNN and a linear classifier, with 95 % intervals.
-
-    A colour histogram is probed beside it, which any model has to beat.
-    """
-
-    model: tyro.conf.Positional[Path]
-    """A run, or a Hugging Face folder of a DINOv2 model."""
-    data_dir: Path
-    """Holds train/CLASS/*.png and test/CLASS/*.png."""
-    with_initial: bool = False
-    """Probe the run's own random initialisation as well, and say the difference."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """JSON file with the numbers and every prediction."""
-    device: str = "auto"
-
-
-@dataclass(kw_only=True)
-class ReportVerb:
-    """Write report.html into a run's folder, during or after the run."""
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-
-
-@dataclass(kw_only=True)
-class DemoVerb:
-    """Make the whole journey on slides drawn here, or on yours: minutes on a CPU."""
-
-    out_dir: Path = Path("runs/demo")
-    """Folder for everything that is made."""
-    slides: Path | None = None
-    """A folder of slides to train on instead of drawn ones."""
-    overwrite: bool = False
-    """Begin anew when the folder holds an earlier demo; without it, go on with that."""
-    steps: int | None = None
-    """Training steps, fewer or more than the demo's own."""
-
-
-def train(args: TrainVerb) -> None:
-    from eosin.journey import train_with_progress
-
-    run = train_with_progress(
-        args.config,
-        _paths(args.slides),
-        args.out_dir,
-        device=args.device,
-        num_threads=args.num_threads,
-        mpp_overrides=args.mpp_overrides,
-    )
-    print(run.path)
-
-
-def preview(args: PreviewVerb) -> None:
-    from eosin.backends.openslide import OpenSlideBackend
-    from eosin.report.preview import write_preview
-
-    backend = OpenSlideBackend(mpp_overrides=args.mpp_overrides)
-    write_preview(args.out, args.config, _paths(args.slides), backend, title=args.recipe)
-    print(args.out)
-
-
-def export(args: ExportVerb) -> None:
-    from eosin.journey import export_run
-
-    export_run(args.run, args.out)
-    print(args.out)
-
-
-def embed(args: EmbedVerb) -> None:
-    from eosin.appraisal import embed_with_progress, open_model
-    from eosin.sampling.grid import GridSampler
-
-    grid = GridSampler(
-        patch_size=args.patch_size,
-        stride=args.stride,
-        target_mpp=args.mpp,
-        tissue_threshold=args.tissue_threshold,
-    )
-    num_failed = embed_with_progress(
-        open_model(args.model, args.device),
-        _paths(args.slides),
-        args.out_dir,
-        grid=grid,
-        batch_size=args.batch_size,
-        num_threads=args.num_threads,
-        mpp_overrides=args.mpp_overrides,
-    )
-    print(args.out_dir)
-    if num_failed:
-        raise EosinError(f"{num_failed} slides could not be embedded, see above; the others are")
-
-
-def evaluate(args: EvaluateVerb) -> None:
-    from eosin.appraisal import open_models
-    from eosin.evaluate.tiles import evaluate_tiles
-
-    models = open_models(args.model, args.device, with_initial=args.with_initial)
-    comparison = evaluate_tiles(models, args.data_dir)
-    if args.out is not None:
-        weights = {name: encoder.weights_sha256 for name, encoder in models.items()}
-        record = {"model": str(args.model), "weights_sha256": weights, **comparison.to_json()}
-        write_atomic(args.out, json.dumps(record, indent=1))
-    print(comparison.describe())
-
-
-def report(args: ReportVerb) -> None:
-    from eosin.report.run import write_run_report
-
-    print(write_run_report(args.run))
-
-
-def demo(args: DemoVerb) -> None:
-    from eosin.demo import run_demo
-
-    print(
-        run_demo(args.out_dir, slides=args.slides, overwrite=args.overwrite, num_steps=args.steps)
-    )
-
+from eosin.verbs import demo, features, training
 
 RECIPE_VERBS: dict[str, tuple[type, Callable[..., None]]] = {
-    "train": (TrainVerb, train),
-    "preview": (PreviewVerb, preview),
+    "train": (training.TrainVerb, training.train),
+    "preview": (training.PreviewVerb, training.preview),
 }
 """Verbs whose first argument is a recipe; the recipe's settings are the defaults of their flags."""
 
 VERBS: dict[str, tuple[type, Callable[..., None]]] = {
     **RECIPE_VERBS,
-    "export": (ExportVerb, export),
-    "embed": (EmbedVerb, embed),
-    "evaluate": (EvaluateVerb, evaluate),
-    "report": (ReportVerb, report),
-    "demo": (DemoVerb, demo),
+    "export": (training.ExportVerb, training.export),
+    "embed": (features.EmbedVerb, features.embed),
+    "evaluate": (features.EvaluateVerb, features.evaluate),
+    "report": (training.ReportVerb, training.report),
+    "demo": (demo.DemoVerb, demo.demo),
 }
 
 
@@ -332,10 +130,6 @@ def _overview() -> str:
 def _did_you_mean(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(choices), n=1)
     return f"; did you mean {close[0]!r}" if close else ""
-
-
-def _paths(slides: Sequence[Path]) -> list[str | Path]:
-    return list(slides)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -49,6 +49,14 @@ class SlideInfo:
     """RGB of pixels that were never scanned."""
     fingerprint: str
     """Of the content: the same after the file has moved."""
+    reader: str
+    """What reads the pixels, such as `openslide` or `tiff`."""
+    codec: str
+    """How the pixels of level 0 are stored, such as `jpeg`; `unknown` when the reader hides it."""
+    has_icc_profile: bool = False
+    """Whether a colour profile is stored. Pixels are given as they are, without applying it."""
+    bounds_l0: tuple[int, int, int, int] | None = None
+    """Left, top, width and height of what was scanned, in level-0 pixels; None when all was."""
 
     def mpp_at(self, level: int) -> Mpp:
         """Return the microns per pixel of a level.

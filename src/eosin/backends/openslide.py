@@ -168,6 +168,10 @@ def _describe(path: Path, handle: openslide.OpenSlide, mpp_override: float | Non
         vendor=handle.properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
         background=_read_background(handle.properties),
         fingerprint=file_fingerprint(path),
+        reader="openslide",
+        codec="unknown",
+        has_icc_profile="openslide.icc-size" in handle.properties,
+        bounds_l0=_read_bounds(handle.properties),
     )
 
 
@@ -193,6 +197,15 @@ def _read_background(properties: Mapping[str, str]) -> tuple[int, int, int]:
     except ValueError:
         return 255, 255, 255
     return red, green, blue
+
+
+def _read_bounds(properties: Mapping[str, str]) -> tuple[int, int, int, int] | None:
+    names = ("x", "y", "width", "height")
+    texts = [properties.get(f"openslide.bounds-{name}") for name in names]
+    if not all(text is not None and text.isdigit() for text in texts):
+        return None
+    left, top, width, height = (int(text or 0) for text in texts)
+    return left, top, width, height
 
 
 def _over_background(

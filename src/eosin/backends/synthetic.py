@@ -66,6 +66,8 @@ class SyntheticSlide(Slide):
             mpp=None if mpp is None else Mpp(mpp, settings.mpp_y or mpp),
             mpp_source="does not say its microns per pixel" if mpp is None else "made so",
             vendor="synthetic",
+            reader="synthetic",
+            codec="none",
             fingerprint=fingerprint([path.rsplit("/", 1)[-1], settings.width_l0]),
         )
 

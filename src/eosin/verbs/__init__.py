@@ -1,0 +1,1 @@
+"""What each command takes and does; every one is a thin call into the folders."""
