@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eosin.errors import ConfigError
-from eosin.transforms import RandomFlipRotate
-from eosin.views import CropBox, RandomResizedCrop, ViewConfig, check_views
+from eosin.errors import ConfigError, InputError
+from eosin.transforms import ComposeTransforms, RandomFlipRotate, ResizeTransform
+from eosin.views import (
+    CropBox,
+    RandomResizedCrop,
+    ViewConfig,
+    check_views,
+    draw_views,
+    replay_views,
+)
 from transforms.transform_contract import TransformContract, noise
 
 
@@ -108,8 +116,8 @@ def test_a_view_is_its_crop_and_then_its_transforms():
     view = ViewConfig(name="a", crop=RandomResizedCrop(size=8), transforms=RandomFlipRotate())
     rng = np.random.default_rng(3)
     by_hand = view.transforms.apply(view.crop.apply(noise(), rng), rng)
-    assert (view.draw(noise(), np.random.default_rng(3)) == by_hand).all()
-    assert (ViewConfig(name="whole").draw(noise(), rng) == noise()).all()
+    assert (view.apply(noise(), np.random.default_rng(3)) == by_hand).all()
+    assert (ViewConfig(name="whole").apply(noise(), rng) == noise()).all()
 
 
 @pytest.mark.parametrize(
@@ -131,3 +139,29 @@ def test_views_that_would_overwrite_each_other_are_refused():
         check_views([ViewConfig(name="a", crop=crop, count=2), ViewConfig(name="a_1")])
     with pytest.raises(ConfigError, match="views is empty"):
         check_views([])
+
+
+def test_views_are_drawn_one_after_another_from_one_generator():
+    shared = ComposeTransforms(transforms=(RandomFlipRotate(), ResizeTransform(target_size=30)))
+    views = (
+        ViewConfig(
+            name="a", crop=RandomResizedCrop(size=8), transforms=RandomFlipRotate(), count=2
+        ),
+        ViewConfig(name="b"),
+    )
+    rng = np.random.default_rng(6)
+    patch = shared.apply(noise(40, 50), rng)
+    by_hand = {name: view.apply(patch, rng) for view in views for name in view.names}
+    drawn = draw_views(np.random.default_rng(6), shared, views, width=50, height=40)
+    replayed = replay_views(noise(40, 50), json.loads(json.dumps(drawn)), shared, views)
+    assert list(replayed) == ["a_0", "a_1", "b"]
+    assert all((replayed[name] == by_hand[name]).all() for name in by_hand)
+
+
+def test_parameters_of_something_else_are_refused_with_advice():
+    crop = RandomResizedCrop(size=8)
+    with pytest.raises(InputError, match="no list of numbers 'box'"):
+        crop.replay(noise(), {"alpha": 1.0})
+    two = ComposeTransforms(transforms=(crop, crop))
+    with pytest.raises(InputError, match="parameters of 1 steps"):
+        two.replay(noise(), {"steps": [{"box": [0, 0, 1, 1]}]})

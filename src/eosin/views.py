@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from eosin.errors import ConfigError
+from eosin.plain import Plain
 from eosin.transforms.base import Image, Transform
+from eosin.transforms.parameters import Parameters, read_nested, read_numbers
 from eosin.transforms.resize import resize
 
 GLOBAL, LOCAL = "global", "local"
@@ -53,10 +55,16 @@ class RandomResizedCrop(Transform):
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ConfigError(f"ratio={self.ratio} must be two rising positive numbers")
 
-    def apply(self, image: Image, rng: np.random.Generator) -> Image:
-        box = self.draw_box(rng, width=image.shape[1], height=image.shape[0])
-        part = image[box.y : box.y + box.height, box.x : box.x + box.width]
+    def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
+        return {"box": [*self.draw_box(rng, width=width, height=height)]}
+
+    def replay(self, image: Image, parameters: Parameters) -> Image:
+        x, y, width, height = read_box(parameters)
+        part = image[y : y + height, x : x + width]
         return resize(part, self.size, enlarge_with=cv2.INTER_CUBIC)
+
+    def size_after(self, parameters: Parameters, *, width: int, height: int) -> tuple[int, int]:
+        return self.size, self.size
 
     def draw_box(self, rng: np.random.Generator, *, width: int, height: int) -> CropBox:
         """Return which part of an image of this size to cut."""
@@ -76,6 +84,12 @@ class RandomResizedCrop(Transform):
         return CropBox(
             (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
         )
+
+
+def read_box(parameters: Parameters) -> CropBox:
+    """Return the box that a crop drew."""
+    x, y, width, height = (int(number) for number in read_numbers(parameters, "box"))
+    return CropBox(x, y, width, height)
 
 
 @final
@@ -107,13 +121,70 @@ class ViewConfig:
             return (self.name,)
         return tuple(f"{self.name}_{number}" for number in range(self.count))
 
-    def draw(self, image: Image, rng: np.random.Generator) -> Image:
-        """Return one view of an image."""
+    def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
+        """Return what is random about one view: of its `crop` and its `transforms`."""
+        drawn: dict[str, Plain] = {}
         if self.crop is not None:
-            image = self.crop.apply(image, rng)
+            of_crop = dict(self.crop.draw(rng, width=width, height=height))
+            width, height = self.crop.size_after(of_crop, width=width, height=height)
+            drawn["crop"] = of_crop
         if self.transforms is not None:
-            image = self.transforms.apply(image, rng)
+            drawn["transforms"] = dict(self.transforms.draw(rng, width=width, height=height))
+        return drawn
+
+    def replay(self, image: Image, parameters: Parameters) -> Image:
+        """Return the view of an image that was drawn."""
+        if self.crop is not None:
+            image = self.crop.replay(image, read_nested(parameters, "crop"))
+        if self.transforms is not None:
+            image = self.transforms.replay(image, read_nested(parameters, "transforms"))
         return image
+
+    def apply(self, image: Image, rng: np.random.Generator) -> Image:
+        """Return one view of an image."""
+        height, width = image.shape[:2]
+        return self.replay(image, self.draw(rng, width=width, height=height))
+
+
+def draw_views(
+    rng: np.random.Generator,
+    shared: Transform | None,
+    views: Sequence[ViewConfig],
+    *,
+    width: int,
+    height: int,
+) -> Parameters:
+    """Return what is random about the views of a patch: `shared`, and `views` by their names.
+
+    Args:
+        rng: Where choices come from.
+        shared: Applied once to the patch that all views are cut from.
+        views: What is cut.
+        width: Of the patch in pixels.
+        height: Of the patch in pixels.
+    """
+    drawn: dict[str, Plain] = {}
+    if shared is not None:
+        drawn["shared"] = dict(shared.draw(rng, width=width, height=height))
+        width, height = shared.size_after(read_nested(drawn, "shared"), width=width, height=height)
+    drawn["views"] = {
+        name: dict(view.draw(rng, width=width, height=height))
+        for view in views
+        for name in view.names
+    }
+    return drawn
+
+
+def replay_views(
+    image: Image, parameters: Parameters, shared: Transform | None, views: Sequence[ViewConfig]
+) -> dict[str, Image]:
+    """Return the views of a patch that `draw_views` drew, by name."""
+    if shared is not None:
+        image = shared.replay(image, read_nested(parameters, "shared"))
+    drawn = read_nested(parameters, "views")
+    return {
+        name: view.replay(image, read_nested(drawn, name)) for view in views for name in view.names
+    }
 
 
 def check_views(views: Sequence[ViewConfig]) -> None:

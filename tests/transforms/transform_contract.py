@@ -1,5 +1,6 @@
 """What every transform must do; each has a test class that inherits this and gives `transform`."""
 
+import json
 import pickle
 
 import numpy as np
@@ -30,6 +31,22 @@ class TransformContract:
 
     def test_the_same_generator_gives_the_same_result(self, transform: Transform) -> None:
         results = [transform.apply(noise(), np.random.default_rng(5)) for _ in range(2)]
+        assert (results[0] == results[1]).all()
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_what_was_drawn_gives_the_same_pixels_after_a_trip_through_json(
+        self, transform: Transform, seed: int
+    ) -> None:
+        image = noise(40, 36)
+        drawn = transform.draw(np.random.default_rng(seed), width=36, height=40)
+        replayed = transform.replay(image, json.loads(json.dumps(drawn)))
+        assert (replayed == transform.apply(image, np.random.default_rng(seed))).all()
+        width, height = transform.size_after(drawn, width=36, height=40)
+        assert replayed.shape == (height, width, 3)
+
+    def test_replaying_draws_nothing(self, transform: Transform) -> None:
+        drawn = transform.draw(np.random.default_rng(3), width=40, height=40)
+        results = [transform.replay(noise(), drawn) for _ in range(2)]
         assert (results[0] == results[1]).all()
 
     def test_the_input_stays_as_it_was(self, transform: Transform) -> None:

@@ -6,7 +6,7 @@ slides of i ─magnification→ mpp ─place→ coordinate ─read→ rgb ─acc
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 from eosin.backends.patch import read_patch
 from eosin.errors import MissingMppError, NoPlaceError, SlideError, SlideReadError
@@ -18,10 +18,19 @@ from eosin.stream.result import PatchResult, Rejection
 from eosin.stream.slides import ReadySlide, SlideStore
 from eosin.tissue.mask import Extent
 from eosin.transforms.base import Image, Transform
-from eosin.views import ViewConfig
+from eosin.transforms.parameters import Parameters
+from eosin.views import ViewConfig, draw_views, replay_views
 
 _MAX_FRUITLESS_SLIDES = 64
 """Slides whose candidates may all be turned away before a sample counts as impossible."""
+
+
+class Augmented(NamedTuple):
+    """What was drawn, and the patch or the views that came of it."""
+
+    drawn: Parameters
+    whole: Image | None
+    views: dict[str, Image] | None
 
 
 @final
@@ -68,11 +77,12 @@ class PatchRecipe:
         extent = Extent(
             coordinate.read_width * level.downsample, coordinate.read_height * level.downsample
         )
-        whole, views = self._augment(index, image)
+        augmented = self._augment(index, image)
         return PatchResult(
             index=index,
-            image=whole,
-            views=views,
+            image=augmented.whole,
+            views=augmented.views,
+            augmentation=augmented.drawn,
             coordinate=coordinate,
             tissue_fraction=ready.tissue.fraction(coordinate.x, coordinate.y, extent),
             slide_metadata={
@@ -84,13 +94,18 @@ class PatchRecipe:
             rejections=tuple(rejections),
         )
 
-    def _augment(self, index: int, image: Image) -> tuple[Image | None, dict[str, Image] | None]:
+    def _augment(self, index: int, image: Image) -> Augmented:
         rng = rng_at(self.seed, Purpose.AUGMENTATION, index)
-        if self.views is None:
-            return (image if self.transforms is None else self.transforms.apply(image, rng)), None
-        if self.shared_transforms is not None:
-            image = self.shared_transforms.apply(image, rng)
-        return None, {name: view.draw(image, rng) for view in self.views for name in view.names}
+        height, width = image.shape[:2]
+        if self.views is not None:
+            shared = self.shared_transforms
+            drawn = draw_views(rng, shared, self.views, width=width, height=height)
+            return Augmented(drawn, None, replay_views(image, drawn, shared, self.views))
+        if self.transforms is None:
+            return Augmented({}, image, None)
+        of_patch = dict(self.transforms.draw(rng, width=width, height=height))
+        whole = self.transforms.replay(image, of_patch)
+        return Augmented({"transforms": of_patch}, whole, None)
 
 
 def draw_sample(

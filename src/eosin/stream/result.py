@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eosin.geometry import PatchCoordinate
+from eosin.plain import Plain
 from eosin.transforms.base import Image
 
 
@@ -29,6 +30,9 @@ class PatchResult:
     """The transformed patch; None when there are views."""
     views: Mapping[str, Image] | None
     """The views by name; None when there are none."""
+    augmentation: Mapping[str, Plain]
+    """What was drawn at random to augment it, as plain values: `transforms` of a whole patch, or
+    `shared` and, by name, `views`."""
     coordinate: PatchCoordinate
     tissue_fraction: float
     """Share of the patch that is tissue by the mask."""

@@ -1,4 +1,4 @@
-"""Flips and quarter turns: a slide has no up."""
+"""Flips and quarter turns, in this order and counter-clockwise: a slide has no up."""
 
 from dataclasses import dataclass
 from typing import final
@@ -7,6 +7,7 @@ import numpy as np
 
 from eosin.errors import ConfigError
 from eosin.transforms.base import Image, Transform
+from eosin.transforms.parameters import Parameters, read_number
 
 
 @final
@@ -24,13 +25,22 @@ class RandomFlipRotate(Transform):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be a probability")
 
-    def apply(self, image: Image, rng: np.random.Generator) -> Image:
-        flips_h, flips_v, turns = rng.random(3) < (self.p_hflip, self.p_vflip, self.p_rot90)
+    def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
+        h, v, turn = rng.random(3).tolist()
         quarter_turns = int(rng.integers(1, 4))
-        if flips_h:
+        return {
+            "hflip": h < self.p_hflip,
+            "vflip": v < self.p_vflip,
+            "quarter_turns": quarter_turns if turn < self.p_rot90 else 0,
+        }
+
+    def replay(self, image: Image, parameters: Parameters) -> Image:
+        if read_number(parameters, "hflip"):
             image = image[:, ::-1]
-        if flips_v:
+        if read_number(parameters, "vflip"):
             image = image[::-1]
-        if turns:
-            image = np.rot90(image, quarter_turns)
-        return np.ascontiguousarray(image)
+        return np.ascontiguousarray(np.rot90(image, int(read_number(parameters, "quarter_turns"))))
+
+    def size_after(self, parameters: Parameters, *, width: int, height: int) -> tuple[int, int]:
+        lies = read_number(parameters, "quarter_turns") % 2
+        return (height, width) if lies else (width, height)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from eosin.errors import ConfigError
 from eosin.transforms.base import Image, Transform
+from eosin.transforms.parameters import Parameters, read_numbers
 
 RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 """Optical density per stain and colour channel. Source: Ruifrok & Johnston 2001."""
@@ -46,14 +47,18 @@ class HEDColorAugmentation(Transform):
         if self.sigma_bias is not None and self.sigma_bias < 0:
             raise ConfigError(f"sigma_bias={self.sigma_bias} must not be negative")
 
-    def apply(self, image: Image, rng: np.random.Generator) -> Image:
+    def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
+        bias = self.sigma if self.sigma_bias is None else self.sigma_bias
+        alpha = rng.uniform(1 - self.sigma, 1 + self.sigma, 3)
+        return {"alpha": alpha.tolist(), "beta": rng.uniform(-bias, bias, 3).tolist()}
+
+    def replay(self, image: Image, parameters: Parameters) -> Image:
         if image.dtype != np.uint8:
             raise ConfigError(
                 "HEDColorAugmentation works on uint8; put it before NormalizeTransform"
             )
-        bias = self.sigma if self.sigma_bias is None else self.sigma_bias
-        alpha = rng.uniform(1 - self.sigma, 1 + self.sigma, 3)
-        beta = rng.uniform(-bias, bias, 3)
+        alpha = np.array(read_numbers(parameters, "alpha"), dtype=np.float64)
+        beta = np.array(read_numbers(parameters, "beta"), dtype=np.float64)
         return perturb_stains(image, alpha, beta)
 
 

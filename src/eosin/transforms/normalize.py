@@ -8,6 +8,7 @@ import numpy as np
 
 from eosin.errors import ConfigError
 from eosin.transforms.base import Image, Transform
+from eosin.transforms.parameters import Parameters
 
 
 @final
@@ -26,7 +27,10 @@ class NormalizeTransform(Transform):
                 f"mean={self.mean} and std={self.std} must be three numbers each, std positive"
             )
 
-    def apply(self, image: Image, rng: np.random.Generator) -> Image:
+    def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
+        return {}
+
+    def replay(self, image: Image, parameters: Parameters) -> Image:
         scale = 1 / (255 * np.asarray(self.std, np.float32))
         offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
         return (image * scale - offset).astype(np.float32)

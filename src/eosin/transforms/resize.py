@@ -8,6 +8,7 @@ import numpy as np
 
 from eosin.errors import ConfigError
 from eosin.transforms.base import Image, Transform
+from eosin.transforms.parameters import Parameters
 
 
 @final
@@ -22,8 +23,14 @@ class ResizeTransform(Transform):
         if self.target_size < 1:
             raise ConfigError(f"target_size={self.target_size} must be at least 1 px")
 
-    def apply(self, image: Image, rng: np.random.Generator) -> Image:
+    def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
+        return {}
+
+    def replay(self, image: Image, parameters: Parameters) -> Image:
         return resize(image, self.target_size)
+
+    def size_after(self, parameters: Parameters, *, width: int, height: int) -> tuple[int, int]:
+        return self.target_size, self.target_size
 
 
 def resize(image: Image, size: int, *, enlarge_with: int = cv2.INTER_LINEAR) -> Image:
