@@ -1,0 +1,133 @@
+"""Tables of slides on disk, CSV or Parquet, as rows of plain values."""
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+
+from eosin.catalog.entry import Value
+from eosin.errors import InputError
+
+TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
+
+INDEX_MARK = b"eosin_index"
+"""Key in a Parquet file's metadata that tells the index of a scan from a user's own table."""
+
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+([eE][+-]?\d+)?")
+_TRUTH = {"true": True, "false": False}
+
+
+def read_table(path: Path) -> tuple[list[dict[str, Value]], bool]:
+    """Return the rows of a table, and whether it is the index of a scan.
+
+    Whole numbers come back as floats. A column of a CSV file holds numbers (or truth values) when
+    all its values do, otherwise text; an identifier such as 0012 is text; an empty field is None.
+
+    Raises:
+        InputError: If the file is not there, or is no such table.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a table of slides, a slide or a folder")
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path), False
+    return _read_parquet(path)
+
+
+def require_columns(wanted: Iterable[str], there: Sequence[str], whose: str) -> None:
+    """Refuse columns that a table lacks, naming those that are spelt alike.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    for column in wanted:
+        if column not in there:
+            raise InputError(f"{whose} has no column {column!r}; {columns_hint(column, there)}")
+
+
+def columns_hint(column: str, there: Iterable[str]) -> str:
+    """Say which columns there are, those that are spelt like the wanted one first."""
+    by_lower = {name.lower(): name for name in sorted(there)}
+    close = difflib.get_close_matches(column.lower(), by_lower, n=3, cutoff=0.5)
+    listed = ", ".join(repr(name) for name in by_lower.values()) or "none"
+    nearest = ", ".join(repr(by_lower[name]) for name in close)
+    return f"did you mean {nearest}? There are {listed}" if close else f"there are {listed}"
+
+
+def _read_csv(path: Path) -> list[dict[str, Value]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *lines = csv.reader(file, strict=True)
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read as CSV ({error}); it needs a line of column names and UTF-8"
+        ) from error
+    header = [name.strip() for name in header]
+    _check_header(path, header)
+    lines = [line for line in lines if any(line)]
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
+            raise InputError(
+                f"{path}: row {number} has {len(line)} fields and the header {len(header)}; "
+                "quote fields that hold a comma"
+            )
+    columns = [_typed([line[i].strip() for line in lines]) for i in range(len(header))]
+    return _rows(header, columns)
+
+
+def _typed(texts: list[str]) -> Sequence[Value]:
+    filled = [text for text in texts if text]
+    if filled and all(_NUMBER.fullmatch(text) for text in filled):
+        return [float(text) if text else None for text in texts]
+    if filled and all(text.lower() in _TRUTH for text in filled):
+        return [_TRUTH[text.lower()] if text else None for text in texts]
+    return [text or None for text in texts]
+
+
+def _read_parquet(path: Path) -> tuple[list[dict[str, Value]], bool]:
+    # Imported here: it takes 0.2 s, and a folder of slides does not need it.
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        # One thread: an index is small, and a pool of threads costs more than it saves.
+        with parquet.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet ({error}); write it again") from error
+    _check_header(path, table.column_names)
+    columns: list[Sequence[Value]] = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            values = column.cast(pa.float64()).to_pylist()
+            # Pandas writes a missing number as NaN.
+            columns.append([None if v is None or math.isnan(v) else v for v in values])
+        elif pa.types.is_boolean(kind) or pa.types.is_null(kind):
+            columns.append(column.to_pylist())
+        else:
+            columns.append(_texts(path, name, column.to_pylist()))
+    marks = table.schema.metadata or {}
+    return _rows(table.column_names, columns), INDEX_MARK in marks
+
+
+def _texts(path: Path, name: str, values: Sequence[object]) -> Sequence[Value]:
+    for value in values:
+        if value is not None and not isinstance(value, str | date):
+            raise InputError(
+                f"{path}: column {name!r} holds {type(value).__name__}; keep text, numbers and "
+                "truth values"
+            )
+    return [None if value is None else str(value) for value in values]
+
+
+def _rows(header: Sequence[str], columns: Sequence[Sequence[Value]]) -> list[dict[str, Value]]:
+    return [dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    twice = {name for name in header if header.count(name) > 1}
+    if twice:
+        raise InputError(f"{path} has the columns {', '.join(sorted(twice))} twice; rename one")
