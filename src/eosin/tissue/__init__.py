@@ -4,9 +4,11 @@ from eosin.tissue.base import TissueDetector, TissueSource
 from eosin.tissue.hsv import HSVTissueDetector
 from eosin.tissue.mask import TissueMask
 from eosin.tissue.otsu import OtsuTissueDetector
+from eosin.tissue.store import MaskStore
 
 __all__ = [
     "HSVTissueDetector",
+    "MaskStore",
     "OtsuTissueDetector",
     "TissueDetector",
     "TissueMask",
