@@ -13,8 +13,8 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 ORDER = (
     "progress",
     "errors", "plain", "atomic", "randomness", "geometry", "backends", "catalog", "tissue",
-    "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan", "masking",
-    "loader", "augment", "models", "losses",
+    "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan", "dataset",
+    "masking", "loader", "augment", "models", "losses",
     "train", "embed", "evaluate", "report", "recipes", "phantom", "journey", "appraisal",
     "demo", "verbs", "cli",
 )  # fmt: skip

@@ -1,23 +1,20 @@
 """Batches for training: crops stacked by view, the student's masks, and where all of it came from.
 
 A batch is a pure function of the step: it holds samples [step * size, (step + 1) * size) of the
-stream. `PatchDataset` is for people with a training loop of their own.
+stream. For training loops of your own there is `eosin.dataset`.
 """
 
 import contextlib
-import copy
 import itertools
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TypedDict, final
+from typing import final
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
 from eosin.errors import ConfigError
 from eosin.masking import BlockMasking
@@ -114,86 +111,3 @@ def _stack(samples: tuple[PatchResult, ...], kind: str) -> UInt8[Tensor, "crops 
             "training normalizes on the device"
         )
     return torch.from_numpy(np.stack(crops))
-
-
-class PatchItem(TypedDict):
-    """One sample for a `torch.utils.data.DataLoader`, which collates its default way."""
-
-    images: dict[str, Tensor]
-    """Views by name, or `image`; channels first, uint8 unless a transform made floats."""
-    index: int
-    slide_path: str
-    x: int
-    y: int
-    level: int
-    mpp: float
-    tissue_fraction: float
-
-
-@final
-class PatchDataset(IterableDataset[PatchItem]):
-    """The samples of an endless pipeline, shared out by whole lanes to ranks and their workers.
-
-    Lane l goes to rank l % world_size, and within a rank to its workers in turn, so each keeps only
-    its own lanes' slides open. All of them together deliver every sample once.
-    """
-
-    def __init__(self, pipeline: PatchPipeline, *, rank: int = 0, world_size: int = 1) -> None:
-        if not 0 <= rank < world_size:
-            raise ConfigError(f"rank={rank} must be below world_size={world_size}, from 0")
-        if not pipeline.cycle or pipeline.num_lanes % world_size:
-            raise ConfigError(
-                f"a pipeline with cycle={pipeline.cycle} and num_lanes={pipeline.num_lanes} cannot "
-                f"be shared by {world_size} ranks; give it cycle=True and a multiple of the ranks"
-            )
-        self.pipeline = pipeline
-        self.rank = rank
-        self.world_size = world_size
-
-    def __iter__(self) -> Iterator[PatchItem]:
-        """Yield this worker's samples from the pipeline's cursor on, without end.
-
-        The cursor stays where it is, so a second iteration begins at the same sample; to go on
-        elsewhere, set `pipeline.next_index` before.
-        """
-        worker = get_worker_info()
-        if worker is None:
-            return map(_item, self.pipeline.samples(self._indices(0, 1)))
-        # Neither open slides nor OpenCV's threads survive a fork: the worker has its own.
-        cv2.setNumThreads(0)
-        pipeline = copy.copy(self.pipeline)
-        return map(_item, pipeline.samples(self._indices(worker.id, worker.num_workers)))
-
-    def _indices(self, worker_id: int, num_workers: int) -> Iterator[int]:
-        num_lanes = self.pipeline.num_lanes
-        num_readers = self.world_size * num_workers
-        if num_lanes % num_readers:
-            raise ConfigError(
-                f"num_lanes={num_lanes} must be a multiple of {self.world_size} ranks times "
-                f"{num_workers} workers"
-            )
-        reader = self.rank + self.world_size * worker_id
-        return (
-            index
-            for index in itertools.count(self.pipeline.next_index)
-            if index % num_lanes % num_readers == reader
-        )
-
-
-def _item(sample: PatchResult) -> PatchItem:
-    images = sample.views if sample.views is not None else {"image": sample.image}
-    at = sample.coordinate
-    return PatchItem(
-        images={
-            name: torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
-            for name, image in images.items()
-            if image is not None
-        },
-        index=sample.index,
-        slide_path=at.slide_path,
-        x=at.x,
-        y=at.y,
-        level=at.level,
-        mpp=at.mpp,
-        tissue_fraction=sample.tissue_fraction,
-    )
