@@ -63,3 +63,35 @@ class PatchSamplerContract:
     def test_there_is_no_limit_unless_one_is_set(self, sampler: PatchSampler) -> None:
         assert sampler.max_per_slide is None
         assert type(sampler)(num_patches=20).max_per_slide == 20
+
+    def test_cells_cover_the_tissue_once_and_never_overlap(self, sampler: PatchSampler) -> None:
+        info, tissue = slide_and_tissue()
+        mpp = sampler.magnification(np.random.default_rng(0), info)
+        cells = sampler.cells(info, tissue, mpp)
+        taken = np.zeros((info.height_l0, info.width_l0), np.uint8)
+        for at in cells:
+            downsample = info.levels[at.level].downsample
+            width, height = (round(n * downsample) for n in (at.read_width, at.read_height))
+            field = taken[at.y : at.y + height, at.x : at.x + width]
+            assert field.shape == (height, width)
+            field += 1
+            assert tissue.fraction(at.x, at.y, Extent(width, height)) >= 0.6
+        assert taken.max() == 1
+        # The tissue is the middle quarter of the slide; cells at its rim are in or out.
+        assert 0.8 < taken.sum() / (taken.size / 4) < 1.2
+
+    def test_cells_are_a_list_that_is_the_same_each_time(self, sampler: PatchSampler) -> None:
+        info, tissue = slide_and_tissue()
+        mpp = sampler.magnification(np.random.default_rng(0), info)
+        cells = sampler.cells(info, tissue, mpp)
+        assert list(cells) == [cells[n] for n in range(len(cells))]
+        assert list(cells) == list(sampler.cells(info, tissue, mpp))
+        assert list(cells[2:5]) == list(cells)[2:5]
+        assert [(at.y, at.x) for at in cells] == sorted((at.y, at.x) for at in cells)
+        assert {at.slide_path for at in cells} == {info.path}
+
+    def test_a_slide_without_enough_tissue_has_no_cells(self, sampler: PatchSampler) -> None:
+        info, _ = slide_and_tissue()
+        empty = TissueMask(np.zeros((60, 80), bool), width_l0=info.width_l0, height_l0=3000)
+        mpp = sampler.magnification(np.random.default_rng(0), info)
+        assert len(sampler.cells(info, empty, mpp)) == 0

@@ -34,6 +34,14 @@ def test_magnifications_are_drawn_by_their_weights():
     assert chisquare([drawn.count(0.5), drawn.count(2.0)], [300, 100]).pvalue > 0.01
 
 
+def test_a_quota_per_magnification_is_kept():
+    # Virchow2's mix of 40x, 20x, 10x and 5x.
+    sampler = MultiMagnificationSampler(mpp_weights=(20.0, 40.0, 20.0, 20.0))
+    drawn = drawn_magnifications(sampler, num=1000)
+    counts = [drawn.count(mpp) for mpp in sampler.target_mpps]
+    assert chisquare(counts, [200, 400, 200, 200]).pvalue > 0.01
+
+
 def test_a_target_without_a_level_leaves_its_share_to_the_others():
     drawn = drawn_magnifications(MultiMagnificationSampler(), mpp=0.5)
     assert 0.25 not in drawn

@@ -1,12 +1,13 @@
 """What every sampler does: choose a magnification once, then a place as often as needed."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
-from eosin.errors import ConfigError, NoPlaceError
-from eosin.geometry import PatchCoordinate, SlideInfo, Window
-from eosin.tissue.mask import Extent, TissueMask
+from eosin.errors import ConfigError
+from eosin.geometry import PatchCoordinate, SlideInfo
+from eosin.tissue.mask import TissueMask
 
 
 class PatchSampler(ABC):
@@ -40,36 +41,23 @@ class PatchSampler(ABC):
             NoPlaceError: If no window on the slide has enough tissue.
         """
 
+    @abstractmethod
+    def cells(
+        self, slide_info: SlideInfo, tissue_mask: TissueMask, mpp: float
+    ) -> Sequence[PatchCoordinate]:
+        """Return disjoint patches at a magnification that cover the tissue, to draw each once.
 
-def draw_in_tissue(
-    rng: np.random.Generator,
-    slide_info: SlideInfo,
-    tissue_mask: TissueMask,
-    window: Window,
-    tissue_threshold: float,
-) -> PatchCoordinate:
-    """Draw a place of a window uniformly among those with enough tissue.
+        Row by row, the same list each time; empty when no cell has enough tissue.
 
-    Raises:
-        NoPlaceError: If there is none.
-    """
-    extent = Extent(window.width_l0, window.height_l0)
-    place = tissue_mask.draw_place(rng, extent, tissue_threshold)
-    if place is None:
-        raise NoPlaceError(
-            slide_info.path,
-            f"no window of {window.width_l0:.0f} x {window.height_l0:.0f} level-0 px "
-            f"({window.mpp:.3g} um/px) has {tissue_threshold:.0%} tissue; "
-            f"the mask is {tissue_mask.tissue_fraction:.1%} tissue",
-        )
-    return window.at(slide_info, *place)
+        Raises:
+            MissingMppError: If the slide does not say how large its pixels are.
+            NoPlaceError: If it has no level for the magnification.
+        """
 
 
-def check_sampler(*, patch_size: int, num_patches: int, tissue_threshold: float) -> None:
-    """Refuse settings that no sampler can work with."""
+def check_patches(*, patch_size: int, tissue_threshold: float) -> None:
+    """Refuse patches that no sampler can find."""
     if patch_size < 1:
         raise ConfigError(f"patch_size={patch_size} must be at least 1 px")
-    if num_patches != -1 and num_patches < 1:
-        raise ConfigError(f"num_patches={num_patches} must be positive, or -1 for no limit")
     if not 0 <= tissue_threshold <= 1:
         raise ConfigError(f"tissue_threshold={tissue_threshold} must be a share from 0 to 1")

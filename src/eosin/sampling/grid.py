@@ -5,9 +5,10 @@ from typing import final
 
 from eosin.errors import ConfigError
 from eosin.geometry import MagnificationRule, PatchCoordinate, SlideInfo
-from eosin.sampling.base import check_sampler
+from eosin.sampling.base import check_patches
+from eosin.sampling.places import grid_places
 from eosin.sampling.random import check_target, single_window
-from eosin.tissue.mask import Extent, TissueMask
+from eosin.tissue.mask import TissueMask
 
 
 @final
@@ -32,9 +33,7 @@ class GridSampler:
     rule: MagnificationRule = field(default_factory=MagnificationRule)
 
     def __post_init__(self) -> None:
-        check_sampler(
-            patch_size=self.patch_size, num_patches=-1, tissue_threshold=self.tissue_threshold
-        )
+        check_patches(patch_size=self.patch_size, tissue_threshold=self.tissue_threshold)
         check_target(self.level, self.target_mpp)
         if self.stride is not None and self.stride < 1:
             raise ConfigError(f"stride={self.stride} must be at least 1 px")
@@ -53,18 +52,13 @@ class GridSampler:
             target_mpp=self.target_mpp,
             rule=self.rule,
         )
-        extent = Extent(window.width_l0, window.height_l0)
         step = (self.stride or self.patch_size) / self.patch_size
-        step_x, step_y = window.width_l0 * step, window.height_l0 * step
-        num_columns = int((slide_info.width_l0 - window.width_l0) // step_x) + 1
-        num_rows = int((slide_info.height_l0 - window.height_l0) // step_y) + 1
-        corners = (
-            (int(column * step_x), int(row * step_y))
-            for row in range(max(0, num_rows))
-            for column in range(max(0, num_columns))
+        return list(
+            grid_places(
+                slide_info,
+                tissue_mask,
+                window,
+                step_l0=(window.width_l0 * step, window.height_l0 * step),
+                tissue_threshold=self.tissue_threshold,
+            )
         )
-        return [
-            window.at(slide_info, x, y)
-            for x, y in corners
-            if tissue_mask.fraction(x, y, extent) >= self.tissue_threshold
-        ]

@@ -1,21 +1,26 @@
 """Patches at random places and at several magnifications, as Midnight trains on."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import final
 
 import numpy as np
 
 from eosin.errors import ConfigError, NoPlaceError
-from eosin.geometry import MagnificationRule, PatchCoordinate, SlideInfo, Window, mpp_window
-from eosin.sampling.base import PatchSampler, check_sampler, draw_in_tissue
-from eosin.sampling.random import no_level_reason
-from eosin.tissue.mask import TissueMask
+from eosin.geometry import SlideInfo, Window
+from eosin.sampling.in_tissue import (
+    TissueSampler,
+    has_level_for,
+    no_level_reason,
+    target_window,
+)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MultiMagnificationSampler(PatchSampler):
+class MultiMagnificationSampler(TissueSampler):
     """Draw a magnification, then a place uniformly over all that have enough tissue.
 
     A target that a slide has no level for is left out there, and the others take its share.
@@ -29,18 +34,9 @@ class MultiMagnificationSampler(PatchSampler):
     """How often each target is drawn, relative to the others; all alike when None."""
     patch_size: int = 256
     """Pixels of the delivered patch, along both axes."""
-    num_patches: int = -1
-    """Patches per visit to a slide, -1 for as many as the stream asks for."""
-    tissue_threshold: float = 0.4
-    """Least share of a patch that is tissue by the mask."""
-    rule: MagnificationRule = field(default_factory=MagnificationRule)
 
     def __post_init__(self) -> None:
-        check_sampler(
-            patch_size=self.patch_size,
-            num_patches=self.num_patches,
-            tissue_threshold=self.tissue_threshold,
-        )
+        self._check(self.patch_size)
         targets = tuple(float(mpp) for mpp in self.target_mpps)
         if not targets or min(targets) <= 0 or len(set(targets)) < len(targets):
             raise ConfigError(f"target_mpps={targets} must be different positive numbers")
@@ -52,31 +48,18 @@ class MultiMagnificationSampler(PatchSampler):
             )
         object.__setattr__(self, "target_mpps", targets)
 
-    @property
-    def max_per_slide(self) -> int | None:
-        return None if self.num_patches == -1 else self.num_patches
-
     def magnification(self, rng: np.random.Generator, slide_info: SlideInfo) -> float:
-        weights = np.asarray(self.mpp_weights or [1.0] * len(self.target_mpps))
-        usable = [self._window(slide_info, mpp) is not None for mpp in self.target_mpps]
-        cumulative = np.cumsum(weights * usable)
+        weights = self.mpp_weights or (1.0,) * len(self.target_mpps)
+        cumulative = list(
+            accumulate(
+                weight * has_level_for(slide_info, mpp, self.rule)
+                for weight, mpp in zip(weights, self.target_mpps, strict=True)
+            )
+        )
         if cumulative[-1] == 0:
-            reason = no_level_reason(slide_info, tuple(self.target_mpps))
-            raise NoPlaceError(slide_info.path, reason)
-        drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
-        return self.target_mpps[int(drawn)]
+            targets = ", ".join(f"{mpp:g}" for mpp in self.target_mpps)
+            raise NoPlaceError(slide_info.path, no_level_reason(slide_info, targets))
+        return self.target_mpps[bisect_right(cumulative, rng.random() * cumulative[-1])]
 
-    def place(
-        self,
-        rng: np.random.Generator,
-        slide_info: SlideInfo,
-        tissue_mask: TissueMask,
-        mpp: float,
-    ) -> PatchCoordinate:
-        window = self._window(slide_info, mpp)
-        if window is None:
-            raise NoPlaceError(slide_info.path, no_level_reason(slide_info, (mpp,)))
-        return draw_in_tissue(rng, slide_info, tissue_mask, window, self.tissue_threshold)
-
-    def _window(self, slide_info: SlideInfo, mpp: float) -> Window | None:
-        return mpp_window(slide_info, target_mpp=mpp, patch_size=self.patch_size, rule=self.rule)
+    def window(self, slide_info: SlideInfo, mpp: float) -> Window:
+        return target_window(slide_info, target_mpp=mpp, patch_size=self.patch_size, rule=self.rule)
