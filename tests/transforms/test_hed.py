@@ -6,7 +6,7 @@ from scipy.stats import kstest, uniform
 
 from eosin.errors import ConfigError
 from eosin.transforms import HEDColorAugmentation, NormalizeTransform, hed
-from eosin.transforms.hed import RGB_FROM_HED, perturb_stains
+from eosin.transforms.hed import HED_LIGHT, HED_STRONG, RGB_FROM_HED, perturb_stains
 from transforms.transform_contract import TransformContract, noise
 
 
@@ -77,3 +77,24 @@ def test_floats_are_refused_with_advice():
 def test_settings_that_make_no_sense_are_refused_by_name(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         HEDColorAugmentation(**setting)
+
+
+def test_light_and_strong_are_tellezs():
+    assert (HED_LIGHT.sigma, HED_LIGHT.sigma_bias) == (0.05, 0.05)
+    assert (HED_STRONG.sigma, HED_STRONG.sigma_bias) == (0.2, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "still", "moving"),
+    [
+        ({"sigma": 0.0, "sigma_bias": 0.2}, ("alpha", 1.0), "beta"),
+        ({"sigma": 0.2, "sigma_bias": 0.0}, ("beta", 0.0), "alpha"),
+    ],
+)
+def test_stains_can_be_shifted_only_or_scaled_only(settings, still, moving):
+    transform = HEDColorAugmentation(**settings)
+    drawn = transform.draw(np.random.default_rng(0), width=40, height=40)
+    name, value = still
+    assert drawn[name] == [value] * 3
+    assert len(set(drawn[moving])) == 3
+    assert (transform.replay(noise(), drawn) != noise()).any()

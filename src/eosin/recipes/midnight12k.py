@@ -14,7 +14,8 @@ Differs  see the table
 | magnifications | 0.25, 0.5, 1, 2 um/px | the same, resampled beyond 2 % | exact |
 | shares of the magnifications | not stated | all alike | unknown |
 | patch size | 256 px | 256 px | exact |
-| stain augmentation | HED, sigma not stated | sigma 0.05, once a patch | unknown |
+| stain augmentation | HED, sigma not stated | sigma 0.05 | unknown |
+| where | "for all cropped tiles" | once a patch; once a crop with `hed="per_crop"` | unknown |
 | crop sizes | 224 and 98 px | 224 and 98 px | exact |
 | crop scales and counts | not stated | DINOv2's: 2 of 0.32-1, 8 of 0.05-0.32 | unknown |
 | other colour augmentation | not stated | none; flips and quarter turns | unknown |
@@ -24,6 +25,8 @@ Differs  see the table
 | devices | 32 | one process | differs |
 """
 
+from typing import Literal
+
 from eosin.filters.hsv import HSVPatchFilter
 from eosin.models.config import HeadConfig, vit_config
 from eosin.recipes.shrink import shrunk
@@ -32,12 +35,29 @@ from eosin.tissue.hsv import HSVTissueDetector
 from eosin.train.config import DataConfig, LossConfig, OptimConfig, TeacherConfig, TrainConfig
 from eosin.transforms.base import ComposeTransforms
 from eosin.transforms.flip import RandomFlipRotate
-from eosin.transforms.hed import HEDColorAugmentation
+from eosin.transforms.hed import HED_LIGHT
 from eosin.views import RandomResizedCrop, ViewConfig
 
 
-def data(*, global_px: int = 224, local_px: int = 98, num_local: int = 8) -> DataConfig:
-    """Return Midnight's stream, with crops of other sizes for smaller models."""
+def data(
+    *,
+    global_px: int = 224,
+    local_px: int = 98,
+    num_local: int = 8,
+    hed: Literal["per_patch", "per_crop"] = "per_patch",
+) -> DataConfig:
+    """Return Midnight's stream, with crops of other sizes for smaller models.
+
+    Args:
+        global_px: Side of the two global crops.
+        local_px: Side of the local crops.
+        num_local: Number of local crops.
+        hed: Whether all crops of a patch have its one stain augmentation, or each its own. The
+            paper's "for all cropped tiles" can be read both ways.
+    """
+    # ours: a slide has no up
+    flips, stains = RandomFlipRotate(), HED_LIGHT  # ours: "light", the paper states no sigma
+    once = hed == "per_patch"
     return DataConfig(
         sampler=MultiMagnificationSampler(
             target_mpps=(0.25, 0.5, 1.0, 2.0),  # paper
@@ -46,21 +66,18 @@ def data(*, global_px: int = 224, local_px: int = 98, num_local: int = 8) -> Dat
         ),
         tissue_detector=HSVTissueDetector(),  # ours: the paper's U-Net is not published
         patch_filter=HSVPatchFilter(min_pixel_fraction=0.6),  # paper
-        shared_transforms=ComposeTransforms(
-            transforms=(
-                RandomFlipRotate(),  # ours: a slide has no up
-                HEDColorAugmentation(sigma=0.05),  # ours: "light", the paper states no sigma
-            )
-        ),
+        shared_transforms=ComposeTransforms(transforms=(flips, stains)) if once else flips,
         views=(
             ViewConfig(
                 name="global",
                 crop=RandomResizedCrop(size=global_px, scale=(0.32, 1.0)),  # DINOv2's scale
+                transforms=None if once else stains,
                 count=2,
             ),
             ViewConfig(
                 name="local",
                 crop=RandomResizedCrop(size=local_px, scale=(0.05, 0.32)),  # DINOv2's scale
+                transforms=None if once else stains,
                 count=num_local,
             ),
         ),

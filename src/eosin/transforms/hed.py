@@ -31,10 +31,10 @@ _DENSITY_OF_GREY = -np.log(np.arange(256) / 255 + _EPSILON).astype(np.float32)
 class HEDColorAugmentation(Transform):
     """Scale each stain by alpha ~ U(1 - sigma, 1 + sigma) and shift it by beta ~ U(-b, b).
 
-    Results are rounded to the nearest grey level.
+    Results are rounded to the nearest grey level. `sigma=0` shifts only, `sigma_bias=0` scales
+    only. Among the shared transforms it colours a patch once, among a view's each crop.
 
-    Source: Tellez et al. 2019 (sigma 0.05 is their "light", 0.2 their "strong"); Midnight does not
-    state its sigma.
+    Source: Tellez et al. 2019, arXiv:1902.06543.
     """
 
     sigma: float = 0.05
@@ -58,6 +58,13 @@ class HEDColorAugmentation(Transform):
         alpha = np.array(read_numbers(parameters, "alpha"), dtype=np.float64)
         beta = np.array(read_numbers(parameters, "beta"), dtype=np.float64)
         return perturb_stains(image, alpha, beta)
+
+
+HED_LIGHT = HEDColorAugmentation(sigma=0.05, sigma_bias=0.05)
+"""Source: Tellez et al. 2019, "HED-light"."""
+
+HED_STRONG = HEDColorAugmentation(sigma=0.2, sigma_bias=0.2)
+"""Source: Tellez et al. 2019, "HED-strong"."""
 
 
 def perturb_stains(
