@@ -4,8 +4,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from eosin.backends.auto import AutoBackend
 from eosin.backends.files import find_slides
-from eosin.backends.openslide import OpenSlideBackend
+from eosin.backends.mpp import MppPolicy
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder
 from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
@@ -68,7 +69,7 @@ def embed_with_progress(
     """Embed slides with a progress bar and return how many failed, each named with its reason."""
     paths = find_slides(list(slides))
     extraction = Extraction(
-        backend=OpenSlideBackend(mpp_overrides=dict(mpp_overrides or {})),
+        backend=AutoBackend(mpp=MppPolicy(overrides=dict(mpp_overrides or {}))),
         tissue_detector=HSVTissueDetector(),
         grid=grid,
         batch_size=batch_size,

@@ -7,7 +7,8 @@ from typing import final
 
 from torch import nn
 
-from eosin.backends.openslide import OpenSlideBackend
+from eosin.backends.auto import AutoBackend
+from eosin.backends.mpp import MppPolicy
 from eosin.errors import ConfigError
 from eosin.models.huggingface import export_huggingface
 from eosin.progress import Bar, progress_bar
@@ -40,7 +41,7 @@ def train_with_progress(
             config,
             slides,
             out_dir,
-            backend=OpenSlideBackend(mpp_overrides=dict(mpp_overrides or {})),
+            backend=AutoBackend(mpp=MppPolicy(overrides=dict(mpp_overrides or {}))),
             site=Site(device=device, num_threads=num_threads),
             monitors=[_ProgressMonitor(bar)],
         )

@@ -4,6 +4,7 @@ import pytest
 
 from eosin.backends.files import file_fingerprint, find_slides
 from eosin.errors import InputError
+from real_data import real_file
 
 
 def touch(*paths: Path) -> None:
@@ -24,6 +25,36 @@ def test_a_list_keeps_its_order_and_names_nothing_twice(tmp_path):
     touch(tmp_path / "b.svs", tmp_path / "a.dat")
     given = [tmp_path / "b.svs", str(tmp_path / "a.dat"), tmp_path]
     assert find_slides(given) == [str(tmp_path / "b.svs"), str(tmp_path / "a.dat")]
+
+
+def dicom(path: Path, series: str) -> None:
+    """Write the part of a DICOM header that says which series a file belongs to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    value = series.encode() + b"\0" * (len(series) % 2)
+    uid = b"\x20\x00\x0e\x00UI" + len(value).to_bytes(2, "little") + value
+    path.write_bytes(bytes(128) + b"DICM" + uid + b"pixels of " + path.name.encode())
+
+
+def test_the_dicom_files_of_one_series_are_one_slide(tmp_path):
+    for name, series in (("a0", "1.2.3"), ("a1", "1.2.3"), ("b0", "1.2.34"), ("b1", "1.2.34")):
+        dicom(tmp_path / f"{name}.dcm", series)
+    dicom(tmp_path / "elsewhere" / "a0.dcm", "1.2.3")
+    touch(tmp_path / "of no series.dcm", tmp_path / "c.svs")
+    names = [str(Path(path).relative_to(tmp_path)) for path in find_slides(tmp_path)]
+    assert names == ["a0.dcm", "b0.dcm", "c.svs", "elsewhere/a0.dcm", "of no series.dcm"]
+
+
+def test_images_are_slides_only_where_there_are_no_others(tmp_path):
+    touch(tmp_path / "a.png", tmp_path / "b.JPG")
+    assert find_slides(tmp_path) == [str(tmp_path / "a.png"), str(tmp_path / "b.JPG")]
+    touch(tmp_path / "c.svs")
+    assert find_slides(tmp_path) == [str(tmp_path / "c.svs")]
+
+
+@pytest.mark.data
+def test_a_real_dicom_folder_is_one_slide():
+    for name in ("dicom_cmu-1_false-colours", "dicom_cmu-1_ybr-full"):
+        assert len(find_slides(real_file("data", "odd", name))) == 1
 
 
 def test_a_path_of_another_readers_own_is_passed_on():

@@ -6,7 +6,7 @@ import openslide
 import pytest
 
 from backends.slide_contract import SlideContract
-from eosin.backends import OpenSlideBackend
+from eosin.backends import MppPolicy, OpenSlideBackend, thumbnail
 from eosin.backends import openslide as module
 from eosin.errors import ConfigError, SlideOpenError, SlideReadError
 from made_slides import break_tile, smooth_tissue, write_slide
@@ -64,7 +64,7 @@ def test_a_thumbnail_averages_the_slide(deflated):
 def test_a_thumbnail_of_one_level_is_read_in_strips(tmp_path, monkeypatch):
     slide = OpenSlideBackend().open(write_slide(tmp_path / "one.svs", IMAGE, downsamples=()))
     whole = slide.thumbnail(83)
-    monkeypatch.setattr(module, "_STRIP_PIXELS", 900 * 40)
+    monkeypatch.setattr(thumbnail, "_STRIP_PIXELS", 900 * 40)
     difference = abs(slide.thumbnail(83).astype(int) - whole)
     # Strips begin at whole rows, so that a row of the thumbnail may shift by half a row of 11.
     assert difference.max() <= 10
@@ -97,15 +97,18 @@ def test_an_mpp_that_no_slide_has_is_none_with_the_reason(tmp_path, mpp, reason)
 
 def test_an_override_goes_before_what_the_file_says(deflated):
     for key in (deflated.name, str(deflated)):
-        info = OpenSlideBackend(mpp_overrides={key: 0.5}).open(deflated).info
+        info = OpenSlideBackend(mpp=MppPolicy(overrides={key: 0.5})).open(deflated).info
         assert (info.mpp, info.mpp_source) == ((0.5, 0.5), "override")
-    assert OpenSlideBackend(mpp_overrides={"b.svs": 0.5}).open(deflated).info.mpp == (0.25, 0.25)
+    assert OpenSlideBackend(mpp=MppPolicy(overrides={"b.svs": 0.5})).open(deflated).info.mpp == (
+        0.25,
+        0.25,
+    )
 
 
 @pytest.mark.parametrize("mpp", [250.0, 0.0, float("nan")])
 def test_an_override_that_no_slide_has_is_refused(mpp):
     with pytest.raises(ConfigError, match=r"mpp_overrides\['a.svs'\]"):
-        OpenSlideBackend(mpp_overrides={"a.svs": mpp})
+        OpenSlideBackend(mpp=MppPolicy(overrides={"a.svs": mpp}))
 
 
 def test_files_that_are_no_slides_say_why(tmp_path):
@@ -244,7 +247,8 @@ def test_a_real_slide_with_a_bogus_mpp_has_none():
 
 @pytest.mark.data
 def test_a_real_slide_reads_its_coarse_levels_though_its_fine_ones_are_missing():
-    slide = OpenSlideBackend().open(real_file("data", "odd", "Mirax2-Fluorescence-2.mrxs"))
+    path = real_file("data", "odd", "Mirax2-Fluorescence-2.mrxs")
+    slide = OpenSlideBackend(refuse_fluorescence=False).open(path)
     info = slide.info
     with pytest.raises(SlideReadError):
         slide.read_region(110 * 128, 830 * 128, 0, 256, 256)
@@ -255,8 +259,23 @@ def test_a_real_slide_reads_its_coarse_levels_though_its_fine_ones_are_missing()
 
 
 @pytest.mark.data
+def test_a_fluorescence_slide_is_refused_with_the_reason():
+    path = real_file("data", "odd", "Mirax2-Fluorescence-2.mrxs")
+    with pytest.raises(SlideOpenError, match="is a fluorescence slide"):
+        OpenSlideBackend().open(path)
+
+
+@pytest.mark.data
+def test_what_was_scanned_is_known_where_the_file_says_it():
+    path = real_file("data", "odd", "Mirax2-Fluorescence-2.mrxs")
+    info = OpenSlideBackend(refuse_fluorescence=False).open(path).info
+    assert info.bounds_l0 == (9153, 102664, 10439, 7641)
+
+
+@pytest.mark.data
 def test_unscanned_pixels_of_a_real_slide_are_its_background_and_not_black():
-    slide = OpenSlideBackend().open(real_file("data", "odd", "Mirax2-Fluorescence-2.mrxs"))
+    path = real_file("data", "odd", "Mirax2-Fluorescence-2.mrxs")
+    slide = OpenSlideBackend(refuse_fluorescence=False).open(path)
     corner = slide.read_region(0, 0, 7, 8, 8)
     assert (corner == slide.info.background).all()
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from eosin.backends.openslide import OpenSlideBackend
+from eosin.backends import MppPolicy, OpenSlideBackend
 from eosin.errors import CheckpointError, ConfigError, InputError
 from eosin.plain import to_plain
 from eosin.train.run_folder import RunFolder
@@ -12,7 +12,7 @@ from train.tiny import tiny_config
 
 def test_settings_come_back_as_they_were_given(tmp_path: Path):
     run, config = RunFolder(tmp_path), tiny_config()
-    backend = OpenSlideBackend(mpp_overrides={"a.svs": 0.25})
+    backend = OpenSlideBackend(mpp=MppPolicy(overrides={"a.svs": 0.25}))
     run.claim(to_plain(config))
     run.write_down(["/x/a.svs", "s3://b.svs"], to_plain(backend))
     assert run.train_config == config

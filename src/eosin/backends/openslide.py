@@ -1,5 +1,6 @@
 """Slides through the OpenSlide library: every vendor format, the reference for other readers."""
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,14 +15,18 @@ from PIL import Image
 
 from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.files import file_fingerprint
-from eosin.errors import ConfigError, SlideOpenError, SlideReadError
+from eosin.backends.mpp import MppHint, MppPolicy, resolution_hint
+from eosin.backends.thumbnail import shrink_in_strips, thumbnail_size
+from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, Mpp, SlideInfo
 
-SANE_MPP = (0.05, 20.0)
-"""Microns per level-0 pixel that a microscope slide can have; other values are errors in files."""
+_CACHE_BYTES = 64 * 2**20
+"""Of all OpenSlide slides of a process together; its own default is 32 MiB a slide."""
 
-_CACHE_BYTES = 8 * 2**20
-_STRIP_PIXELS = 2**24
+_FLUORESCENCE = {
+    "mirax.GENERAL.SLIDE_TYPE": "FLUORESCENCE",
+}
+"""Properties, and what their value holds on slides without transmitted light."""
 
 
 @final
@@ -29,21 +34,12 @@ _STRIP_PIXELS = 2**24
 class OpenSlideBackend(SlideBackend):
     """Open slides with OpenSlide."""
 
-    mpp_overrides: Mapping[str, float] = field(default_factory=dict)
-    """Microns per level-0 pixel by file name or full path; goes before what the file says."""
-
-    def __post_init__(self) -> None:
-        for name, mpp in self.mpp_overrides.items():
-            if not SANE_MPP[0] <= mpp <= SANE_MPP[1]:
-                raise ConfigError(
-                    f"mpp_overrides[{name!r}]={mpp} is outside {SANE_MPP[0]} to {SANE_MPP[1]} um/px"
-                )
+    mpp: MppPolicy = field(default_factory=MppPolicy)
+    refuse_fluorescence: bool = True
+    """Whether slides that say they are fluorescent are turned away: no detector here knows them."""
 
     def open(self, path: Path | str) -> Slide:
-        return OpenSlideSlide(Path(path), self._override(Path(path)))
-
-    def _override(self, path: Path) -> float | None:
-        return self.mpp_overrides.get(str(path), self.mpp_overrides.get(path.name))
+        return OpenSlideSlide(Path(path), self)
 
 
 @final
@@ -55,12 +51,14 @@ class OpenSlideSlide(Slide):
     shared handle must not make this region unreadable. Handles close with their last reader.
     """
 
-    def __init__(self, path: Path, mpp_override: float | None) -> None:
+    def __init__(self, path: Path, settings: OpenSlideBackend) -> None:
         self._path = path
         self._lock = threading.Lock()
         try:
             handle = _open_handle(path)
-            self._info = _describe(path, handle, mpp_override)
+            if settings.refuse_fluorescence:
+                _refuse_fluorescence(path, handle.properties)
+            self._info = _describe(path, handle, settings.mpp)
         except (openslide.OpenSlideError, OSError, UnicodeDecodeError) as error:
             raise SlideOpenError(path, _why_not(path, error)) from error
         self._handle: openslide.OpenSlide | None = handle
@@ -77,41 +75,24 @@ class OpenSlideSlide(Slide):
         return _over_background(np.asarray(image), self._info.background)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        longer = max(self._info.width_l0, self._info.height_l0)
-        level = self._coarsest_level_of(min(max_px, longer))
-        source = self._info.levels[level]
-        scale = min(1.0, max_px / max(source.width, source.height))
-        size = (max(1, round(source.width * scale)), max(1, round(source.height * scale)))
-        return self._read_shrunk(level, size)
+        number, width, height = thumbnail_size(self._info.levels, max_px)
+        level = self._info.levels[number]
+
+        def read_rows(first: int, last: int) -> UInt8[np.ndarray, "_rows _width 3"]:
+            y_l0 = round(first * level.downsample)
+            return self.read_region(0, y_l0, number, level.width, last - first)
+
+        return shrink_in_strips(
+            read_rows,
+            source_width=level.width,
+            source_height=level.height,
+            width=width,
+            height=height,
+        )
 
     def close(self) -> None:
         with self._lock:
             self._handle = None
-
-    def _coarsest_level_of(self, px: int) -> int:
-        large_enough = [
-            index
-            for index, level in enumerate(self._info.levels)
-            if max(level.width, level.height) >= px
-        ]
-        return large_enough[-1] if large_enough else 0
-
-    def _read_shrunk(
-        self, level: int, size: tuple[int, int]
-    ) -> UInt8[np.ndarray, "height width 3"]:
-        """Read a whole level in strips, so that memory stays small on a file with one level."""
-        width, height = size
-        source = self._info.levels[level]
-        rows = max(1, _STRIP_PIXELS * height // (source.width * source.height))
-        out = np.empty((height, width, 3), np.uint8)
-        for top in range(0, height, rows):
-            bottom = min(height, top + rows)
-            first = round(top * source.height / height)
-            last = round(bottom * source.height / height)
-            y_l0 = round(first * source.downsample)
-            strip = self.read_region(0, y_l0, level, source.width, last - first)
-            out[top:bottom] = cv2.resize(strip, (width, bottom - top), interpolation=cv2.INTER_AREA)
-        return out
 
     def _retry_once(self, read: Callable[[openslide.OpenSlide], Image.Image]) -> Image.Image:
         shared = self._handle
@@ -137,10 +118,32 @@ class OpenSlideSlide(Slide):
             raise SlideReadError(self._path, _why_not(self._path, error)) from error
 
 
+@final
+class _SharedCache:
+    """The cache that all handles of a process share; made anew after a fork, which breaks locks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cache: openslide.OpenSlideCache | None = None
+
+    def get(self) -> openslide.OpenSlideCache:
+        with self._lock:
+            if self._cache is None:
+                self._cache = openslide.OpenSlideCache(_CACHE_BYTES)
+            return self._cache
+
+    def forget(self) -> None:
+        self._lock = threading.Lock()
+        self._cache = None
+
+
+_CACHE = _SharedCache()
+os.register_at_fork(after_in_child=_CACHE.forget)
+
+
 def _open_handle(path: Path) -> openslide.OpenSlide:
     handle = openslide.OpenSlide(path)
-    # The default of 32 MiB a slide adds up, and random places hardly ever hit a cache.
-    handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+    handle.set_cache(_CACHE.get())
     return handle
 
 
@@ -149,13 +152,16 @@ def _why_not(path: Path, error: Exception) -> str:
         return "does not exist"
     if path.is_file() and path.stat().st_size == 0:
         return "is empty (0 bytes); copy or download it again"
+    if path.is_file() and not os.access(path, os.R_OK):
+        return "may not be read: permission denied"
     if isinstance(error, openslide.OpenSlideUnsupportedFormatError):
         return "is not a slide that OpenSlide can read"
     return f"cannot be opened by OpenSlide ({error})"
 
 
-def _describe(path: Path, handle: openslide.OpenSlide, mpp_override: float | None) -> SlideInfo:
-    mpp, source = _read_mpp(handle.properties, mpp_override)
+def _describe(path: Path, handle: openslide.OpenSlide, policy: MppPolicy) -> SlideInfo:
+    properties = handle.properties
+    mpp, source = _read_mpp(path, properties, policy)
     width, height = handle.dimensions
     sizes = zip(handle.level_dimensions, handle.level_downsamples, strict=True)
     return SlideInfo(
@@ -165,29 +171,42 @@ def _describe(path: Path, handle: openslide.OpenSlide, mpp_override: float | Non
         levels=tuple(Level(width=w, height=h, downsample=float(d)) for (w, h), d in sizes),
         mpp=mpp,
         mpp_source=source,
-        vendor=handle.properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
-        background=_read_background(handle.properties),
+        vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
+        background=_read_background(properties),
         fingerprint=file_fingerprint(path),
         reader="openslide",
         codec="unknown",
-        has_icc_profile="openslide.icc-size" in handle.properties,
-        bounds_l0=_read_bounds(handle.properties),
+        has_icc_profile="openslide.icc-size" in properties,
+        bounds_l0=_read_bounds(properties),
     )
 
 
-def _read_mpp(properties: Mapping[str, str], override: float | None) -> tuple[Mpp | None, str]:
-    if override is not None:
-        return Mpp(override, override), "override"
-    texts = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
-    if None in texts:
-        return None, "does not say its microns per pixel"
+def _refuse_fluorescence(path: Path, properties: Mapping[str, str]) -> None:
+    for name, text in _FLUORESCENCE.items():
+        if text in properties.get(name, ""):
+            raise SlideOpenError(
+                path, f"is a fluorescence slide ({name}={properties[name]}), not a stained one"
+            )
+
+
+def _read_mpp(
+    path: Path, properties: Mapping[str, str], policy: MppPolicy
+) -> tuple[Mpp | None, str]:
+    hints = [
+        MppHint(source, properties[x], properties[y])
+        for source, x, y in (
+            ("openslide.mpp-x/y", openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y),
+            ("aperio.MPP", "aperio.MPP", "aperio.MPP"),
+        )
+        if x in properties and y in properties
+    ]
     try:
-        mpp = Mpp(*(float(text or "nan") for text in texts))
+        x, y = (float(properties.get(f"tiff.{axis}Resolution", "0")) for axis in "XY")
+        hints += resolution_hint(x, y, properties.get("tiff.ResolutionUnit", ""))
     except ValueError:
-        return None, f"says {texts} microns per pixel, which are no numbers"
-    if not all(SANE_MPP[0] <= value <= SANE_MPP[1] for value in mpp):
-        return None, f"says {mpp.x:g} x {mpp.y:g} microns per pixel, which no slide has"
-    return mpp, "openslide.mpp-x/y"
+        pass  # no numbers, so no hint
+    power = properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER, properties.get("aperio.AppMag"))
+    return policy.decide(path, hints, power)
 
 
 def _read_background(properties: Mapping[str, str]) -> tuple[int, int, int]:

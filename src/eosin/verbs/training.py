@@ -80,10 +80,10 @@ def train(args: TrainVerb) -> None:
 
 
 def preview(args: PreviewVerb) -> None:
-    from eosin.backends.openslide import OpenSlideBackend
+    from eosin.backends import AutoBackend, MppPolicy
     from eosin.report.preview import write_preview
 
-    backend = OpenSlideBackend(mpp_overrides=args.mpp_overrides)
+    backend = AutoBackend(mpp=MppPolicy(overrides=args.mpp_overrides))
     write_preview(args.out, args.config, as_paths(args.slides), backend, title=args.recipe)
     print(args.out)
 

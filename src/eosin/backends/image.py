@@ -1,0 +1,124 @@
+"""Plain PNG and JPEG images as slides of one level, for regions that were exported from slides.
+
+They do not say how large their pixels are, so `MppPolicy` has to.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from eosin.backends.base import Slide, SlideBackend
+from eosin.backends.files import IMAGE_SUFFIXES, file_fingerprint
+from eosin.backends.mpp import MppPolicy
+from eosin.backends.thumbnail import shrink_in_strips, thumbnail_size
+from eosin.errors import SlideOpenError, SlideReadError
+from eosin.geometry import Level, SlideInfo
+
+_COLOUR_MODES = frozenset({"RGB", "RGBA", "P"})
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageBackend(SlideBackend):
+    """Open PNG and JPEG images; each is held in memory whole while it is open."""
+
+    mpp: MppPolicy = field(default_factory=MppPolicy)
+
+    def open(self, path: Path | str) -> Slide:
+        return ImageSlide(Path(path), self.mpp)
+
+
+@final
+class ImageSlide(Slide):
+    """An image file; decoded at the first read."""
+
+    def __init__(self, path: Path, policy: MppPolicy) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._pixels: UInt8[np.ndarray, "height width 3"] | None = None
+        self._is_open = True
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise SlideOpenError(path, f"is none of {', '.join(sorted(IMAGE_SUFFIXES))}")
+        try:
+            with Image.open(path) as image:
+                size, mode, kind = image.size, image.mode, image.format or "image"
+                has_profile = "icc_profile" in image.info
+            fingerprint = file_fingerprint(path)
+        except UnidentifiedImageError as error:
+            raise SlideOpenError(path, "is no readable image") from error
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise SlideOpenError(path, f"cannot be opened ({error})") from error
+        if mode not in _COLOUR_MODES:
+            raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")
+        mpp, source = policy.decide(path, [], None)
+        self._info = SlideInfo(
+            path=str(path),
+            width_l0=size[0],
+            height_l0=size[1],
+            levels=(Level(width=size[0], height=size[1], downsample=1.0),),
+            mpp=mpp,
+            mpp_source=source,
+            vendor="image",
+            fingerprint=fingerprint,
+            reader="image",
+            codec=kind.lower(),
+            has_icc_profile=has_profile,
+        )
+
+    @property
+    def info(self) -> SlideInfo:
+        return self._info
+
+    def read_region(
+        self, x: int, y: int, level: int, width: int, height: int
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        pixels = self._decoded()
+        out = np.empty((height, width, 3), np.uint8)
+        left, top = max(0, x), max(0, y)
+        right, bottom = min(x + width, pixels.shape[1]), min(y + height, pixels.shape[0])
+        if (left, top, right, bottom) != (x, y, x + width, y + height):
+            out[:] = self._info.background
+        if left < right and top < bottom:
+            out[top - y : bottom - y, left - x : right - x] = pixels[top:bottom, left:right]
+        return out
+
+    def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
+        pixels = self._decoded()
+        _, width, height = thumbnail_size(self._info.levels, max_px)
+        return shrink_in_strips(
+            lambda first, last: pixels[first:last],
+            source_width=pixels.shape[1],
+            source_height=pixels.shape[0],
+            width=width,
+            height=height,
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_open = False
+            self._pixels = None
+
+    def _decoded(self) -> UInt8[np.ndarray, "height width 3"]:
+        with self._lock:
+            if not self._is_open:
+                raise SlideReadError(self._path, "the slide was closed; open it again")
+            if self._pixels is None:
+                self._pixels = _decode(self._path, self._info.background)
+            return self._pixels
+
+
+def _decode(path: Path, background: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    try:
+        with Image.open(path) as image:
+            if image.mode == "RGB":
+                return np.asarray(image)
+            rgba = image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise SlideReadError(path, f"cannot be decoded ({error})") from error
+    ground = Image.new("RGBA", rgba.size, (*background, 255))
+    return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))

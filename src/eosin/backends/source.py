@@ -1,0 +1,118 @@
+"""Bytes of a slide file at any offset: from a local file, or over any protocol fsspec knows."""
+
+import io
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import final
+
+from eosin.errors import MissingDependencyError
+
+_PARSING_BYTES = 65536
+"""Read at once while parsing: headers are small values, and every request costs a journey."""
+
+
+class ByteSource(ABC):
+    """An open file. Safe from several threads; it closes with its last reader."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Length in bytes."""
+
+    @abstractmethod
+    def read_at(self, offset: int, num_bytes: int) -> bytes:
+        """Return bytes; fewer at the end of the file.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+
+    def as_file(self) -> io.BufferedReader:
+        """Return a file object with a position of its own, for those that parse."""
+        return io.BufferedReader(_Positioned(self), _PARSING_BYTES)
+
+
+@final
+class _Positioned(io.RawIOBase):
+    """A position in a source."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}
+        self._position = base[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        view = memoryview(buffer)
+        content = self._source.read_at(self._position, len(view))
+        view[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
+@final
+class LocalSource(ByteSource):
+    """A file on disk, read without moving a shared position."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self._size = os.fstat(self._descriptor).st_size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read_at(self, offset: int, num_bytes: int) -> bytes:
+        return os.pread(self._descriptor, num_bytes, offset)
+
+    def __del__(self) -> None:
+        # Not in a close(): another thread may be reading, and the number would soon be another's.
+        descriptor = getattr(self, "_descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@final
+class RemoteSource(ByteSource):
+    """A file behind a URL, such as `s3://bucket/a.svs`, read by ranges."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import fsspec  # noqa: PLC0415 - only for paths that are URLs
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"reading {url} needs fsspec: pip install 'eosin[remote]'"
+            ) from error
+        self._files, self._path = fsspec.core.url_to_fs(url)
+        self._size = int(self._files.info(self._path)["size"] or 0)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read_at(self, offset: int, num_bytes: int) -> bytes:
+        end = min(offset + num_bytes, self._size)
+        if offset >= end:
+            return b""
+        content: bytes = self._files.cat_file(self._path, start=offset, end=end)
+        return content
+
+
+def open_source(path: Path | str) -> ByteSource:
+    """Open a path, or a URL (anything that holds `://`).
+
+    Raises:
+        OSError: If it cannot be opened.
+        MissingDependencyError: If a URL needs a package that is not installed.
+    """
+    return RemoteSource(str(path)) if "://" in str(path) else LocalSource(path)

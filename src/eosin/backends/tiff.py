@@ -1,0 +1,204 @@
+"""Slides straight from their TIFF tiles: the file is parsed once, then only tiles are read.
+
+Gives the bits that OpenSlide gives at level 0 and at whole downsamples. At levels such as 3.9996
+OpenSlide moves tiles by a part of a pixel, which blurs; here a level's pixels are its own.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import tifffile
+from jaxtyping import UInt8
+
+from eosin.backends.base import Slide, SlideBackend
+from eosin.backends.files import source_fingerprint
+from eosin.backends.mpp import MppPolicy
+from eosin.backends.source import ByteSource, open_source
+from eosin.backends.thumbnail import shrink_in_strips, thumbnail_size
+from eosin.backends.tiff_layout import NotClaimedError, TiffLayout, TileGrid, parse_layout
+from eosin.backends.tile_cache import SHARED_CACHE
+from eosin.backends.tiles import TileError
+from eosin.errors import SlideOpenError, SlideReadError
+from eosin.geometry import Level, SlideInfo
+
+_MAX_TILE_BYTES = 2**28
+_HANDLES = itertools.count()
+
+
+class UnclaimedSlideError(SlideOpenError):
+    """The direct reader leaves the file to another; it is not known to be bad."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TiffBackend(SlideBackend):
+    """Open tiled RGB TIFFs: Aperio SVS, OME, Philips, and generic pyramids.
+
+    Takes URLs such as `s3://bucket/a.svs` as well, where fsspec is installed.
+    """
+
+    mpp: MppPolicy = field(default_factory=MppPolicy)
+
+    def open(self, path: Path | str) -> Slide:
+        return TiffSlide(str(path), self.mpp)
+
+
+@final
+class TiffSlide(Slide):
+    """A TIFF whose tiles are read one by one."""
+
+    def __init__(self, path: str, policy: MppPolicy) -> None:
+        self._path = path
+        try:
+            source = open_source(path)
+            self._layout = _parse(path, source)
+            fingerprint = source_fingerprint(source)
+        except OSError as error:
+            raise SlideOpenError(path, f"cannot be opened ({error.strerror or error})") from error
+        self._info = _describe(path, self._layout, policy, fingerprint)
+        self._source: ByteSource | None = source
+        """None after closing."""
+        self._handle = next(_HANDLES)
+
+    @property
+    def info(self) -> SlideInfo:
+        return self._info
+
+    def read_region(
+        self, x: int, y: int, level: int, width: int, height: int
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        downsample = self._info.levels[level].downsample
+        left, top = round(x / downsample), round(y / downsample)
+        return self._assemble(level, left, top, width, height)
+
+    def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
+        number, width, height = thumbnail_size(self._info.levels, max_px)
+        grid = self._layout.levels[number]
+        factor = _decoder_factor(grid, grid.width // width)
+        source_width, source_height = grid.width // factor, grid.height // factor
+        return shrink_in_strips(
+            lambda first, last: self._assemble(
+                number, 0, first, source_width, last - first, factor=factor
+            ),
+            source_width=source_width,
+            source_height=source_height,
+            width=width,
+            height=height,
+        )
+
+    def close(self) -> None:
+        self._source = None
+        SHARED_CACHE.forget(self._handle)
+
+    def _assemble(
+        self, level: int, left: int, top: int, width: int, height: int, *, factor: int = 1
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Return pixels of a level, or of one shrunk by `factor`, in its own pixels."""
+        source = self._source
+        if source is None:
+            raise SlideReadError(self._path, "the slide was closed; open it again")
+        grid = self._layout.levels[level]
+        out = np.empty((height, width, 3), np.uint8)
+        right = min(left + width, grid.width // factor)
+        bottom = min(top + height, grid.height // factor)
+        if left < 0 or top < 0 or right < left + width or bottom < top + height:
+            out[:] = self._info.background
+        tile_width, tile_height = grid.tile_width // factor, grid.tile_height // factor
+        for row in range(max(0, top) // tile_height, -(-bottom // tile_height)):
+            row_top = row * tile_height
+            first, last = max(top, row_top), min(bottom, row_top + tile_height)
+            for column in range(max(0, left) // tile_width, -(-right // tile_width)):
+                column_left = column * tile_width
+                begin, end = max(left, column_left), min(right, column_left + tile_width)
+                tile = self._tile(source, level, row * grid.num_columns + column,
+                                  last - row_top, factor)  # fmt: skip
+                target = out[first - top : last - top, begin - left : end - left]
+                if tile is None:
+                    target[:] = self._info.background
+                else:
+                    target[:] = tile[first - row_top : last - row_top,
+                                     begin - column_left : end - column_left]  # fmt: skip
+        return out
+
+    def _tile(
+        self, source: ByteSource, level: int, number: int, num_rows: int, factor: int
+    ) -> UInt8[np.ndarray, "_rows _width 3"] | None:
+        """Return a tile with at least its first rows; None where nothing was scanned."""
+        grid = self._layout.levels[level]
+        num_bytes = int(grid.byte_counts[number])
+        if num_bytes == 0:
+            return None
+        key = (self._handle, level, number)
+        if factor == 1:
+            cached = SHARED_CACHE.get(key, num_rows)
+            if cached is not None:
+                return cached
+        try:
+            data = source.read_at(int(grid.offsets[number]), num_bytes)
+        except OSError as error:
+            raise SlideReadError(
+                self._path, f"cannot be read ({error.strerror or error})"
+            ) from error
+        if len(data) < num_bytes:
+            raise SlideReadError(
+                self._path, f"ends in the middle of tile {number} of level {level}"
+            )
+        try:
+            if factor > 1:
+                return grid.decoder.decode_reduced(data, factor)
+            tile = grid.decoder.decode(data, num_rows)
+        except TileError as error:
+            raise SlideReadError(self._path, f"tile {number} of level {level}: {error}") from error
+        if SHARED_CACHE.wants(key):
+            tile = tile.copy()
+            SHARED_CACHE.put(key, tile)
+        return tile
+
+
+def _parse(path: str, source: ByteSource) -> TiffLayout:
+    try:
+        with source.as_file() as file, tifffile.TiffFile(file) as tiff:
+            layout = parse_layout(tiff)
+    except NotClaimedError as error:
+        raise UnclaimedSlideError(path, str(error)) from error
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file can fail anywhere in its headers
+        reason = "is empty (0 bytes)" if source.size == 0 else f"is no readable TIFF ({error})"
+        raise UnclaimedSlideError(path, reason) from error
+    for grid in layout.levels:
+        if grid.byte_counts.min() < 0 or grid.byte_counts.max() > _MAX_TILE_BYTES:
+            raise UnclaimedSlideError(path, "has tiles of impossible sizes; the file is damaged")
+    return layout
+
+
+def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str) -> SlideInfo:
+    mpp, mpp_source = policy.decide(path, layout.mpp_hints, layout.objective_power)
+    finest = layout.levels[0]
+    return SlideInfo(
+        path=path,
+        width_l0=finest.width,
+        height_l0=finest.height,
+        levels=tuple(
+            Level(width=grid.width, height=grid.height, downsample=downsample)
+            for grid, downsample in zip(layout.levels, layout.downsamples, strict=True)
+        ),
+        mpp=mpp,
+        mpp_source=mpp_source,
+        vendor=layout.vendor,
+        fingerprint=fingerprint,
+        reader="tiff",
+        codec=layout.codec,
+        has_icc_profile=layout.has_icc_profile,
+    )
+
+
+def _decoder_factor(grid: TileGrid, shrink: int) -> int:
+    """Return how far tiles may be shrunk while they are decoded: what is left is averaged."""
+    for factor in (8, 4, 2):
+        if shrink >= factor and grid.tile_width % factor == 0 and grid.tile_height % factor == 0:
+            return factor
+    return 1

@@ -1,0 +1,332 @@
+"""What a TIFF says about itself: which pages are levels, where tiles lie, how large pixels are.
+
+Reads headers once. What the direct reader cannot give exactly is refused with a reason, and another
+reader takes the file.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+from jaxtyping import Int
+
+from eosin.backends.mpp import MppHint, resolution_hint
+from eosin.backends.tiles import (
+    UNPACKERS,
+    JpegDecoder,
+    PackedDecoder,
+    TileDecoder,
+    TileError,
+    is_subsampled,
+    read_frame,
+)
+
+_JPEG = 7
+_APERIO_JP2K_YCBCR = 33003
+_RGB, _YCBCR = 2, 6
+_OWN_LAYOUTS = frozenset(
+    {"ndpi", "scn", "bif", "qpi", "lsm", "stk", "imagej", "avs", "eer", "gdal"}
+)
+"""Formats that are TIFFs by name; their pages do not mean what a plain pyramid's do."""
+
+_MAX_ASPECT_ERROR_PX = 2.0
+_HEADER_BYTES = 65536
+_UM_OF_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+class NotClaimedError(Exception):
+    """The direct reader leaves this file to others; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileGrid:
+    """The tiles of one level."""
+
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    num_columns: int
+    """Tiles in a row; of the padded level where a format pads."""
+    offsets: Int[np.ndarray, " tiles"]
+    byte_counts: Int[np.ndarray, " tiles"]
+    """0 for tiles that were never scanned."""
+    decoder: TileDecoder
+
+
+class TiffLayout(NamedTuple):
+    """All that is needed to read tiles, and what the file says about its scale."""
+
+    levels: list[TileGrid]
+    downsamples: list[float]
+    vendor: str
+    codec: str
+    mpp_hints: list[MppHint]
+    objective_power: str | None
+    has_icc_profile: bool
+
+
+def parse_layout(tiff: tifffile.TiffFile) -> TiffLayout:
+    """Return the pyramid of a TIFF.
+
+    Raises:
+        NotClaimedError: If it is none that can be read exactly.
+    """
+    first = tiff.pages.first
+    vendor = _vendor(tiff, first)
+    pages = _level_pages(tiff, first, vendor)
+    grids = [_tile_grid(page, number) for number, page in enumerate(pages)]
+    for page, grid in zip(pages, grids, strict=True):
+        _check_colours(page, _first_tile(tiff, grid))
+    if vendor == "aperio" and any((grid.byte_counts == 0).any() for grid in grids[1:]):
+        # OpenSlide fills those from the finer level.
+        raise NotClaimedError("a coarser level of an Aperio file lacks tiles")
+    if vendor == "philips":
+        grids, downsamples, hints = _philips_sizes(first, grids)
+    else:
+        downsamples = [_downsample(grids[0], grid) for grid in grids]
+        hints = _mpp_hints(first, vendor)
+    for number, (grid, downsample) in enumerate(zip(grids, downsamples, strict=True)):
+        _check_aspect(grids[0], grid, downsample, number)
+    return TiffLayout(
+        levels=grids,
+        downsamples=downsamples,
+        vendor=vendor,
+        codec="jpeg" if first.compression == _JPEG else UNPACKERS[int(first.compression)][0],
+        mpp_hints=hints,
+        objective_power=_aperio_value(first, "AppMag") if vendor == "aperio" else None,
+        has_icc_profile=any("InterColorProfile" in page.tags for page in pages),
+    )
+
+
+def _vendor(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> str:
+    foreign = _OWN_LAYOUTS & set(tiff.flags)
+    software = str(first.software or "")
+    if foreign or software.startswith("MedScan") or "OverlapsXY" in (first.description or ""):
+        name = ", ".join(sorted(foreign)) or "Trestle"
+        raise NotClaimedError(f"{name} files keep their levels in a way of their own")
+    if (first.description or "").startswith("Aperio"):
+        return "aperio"
+    if software.startswith("Philips"):
+        return "philips"
+    return "ome" if tiff.is_ome else "generic-tiff"
+
+
+def _level_pages(
+    tiff: tifffile.TiffFile, first: tifffile.TiffPage, vendor: str
+) -> list[tifffile.TiffPage]:
+    if vendor == "ome":
+        _check_ome(first.description)
+    if vendor == "ome" or first.subifds:
+        # The levels of an OME file are SubIFDs of its first page; other pages are other images.
+        others = [page.aspage() for page in first.pages or () if page is not None]
+        return [first, *_by_size(page for page in others if page.is_tiled)]
+    others = [page.aspage() for page in tiff.pages[1:]]
+    # Reduced pages are levels; label and macro are stripped, or not marked as reduced.
+    all_tiled = vendor in ("aperio", "philips")
+    return [first, *_by_size(p for p in others if p.is_tiled and (all_tiled or p.is_reduced))]
+
+
+def _by_size(pages: Iterable[tifffile.TiffPage]) -> list[tifffile.TiffPage]:
+    return sorted(pages, key=lambda page: -int(page.imagewidth))
+
+
+def _check_ome(description: str) -> None:
+    try:
+        root = ET.fromstring(description)
+    except ET.ParseError as error:
+        raise NotClaimedError(f"its OME description is no XML: {error}") from error
+    pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), None)
+    if pixels is None:
+        raise NotClaimedError("its OME description has no Pixels")
+    sizes = [int(pixels.get(f"Size{axis}", "1")) for axis in "ZTC"]
+    if sizes[:2] != [1, 1] or sizes[2] != 3:
+        raise NotClaimedError(f"it has {sizes} planes, times and channels, so it is no RGB slide")
+
+
+def _tile_grid(page: tifffile.TiffPage, number: int) -> TileGrid:
+    reason = _why_no_rgb_tiles(page)
+    if reason is not None:
+        raise NotClaimedError(f"level {number} {reason}")
+    width, height = int(page.imagewidth), int(page.imagelength)
+    tile_width, tile_height = int(page.tilewidth), int(page.tilelength)
+    num_columns = -(-width // tile_width)
+    num_tiles = num_columns * -(-height // tile_height)
+    offsets = np.asarray(page.dataoffsets, np.int64)
+    byte_counts = np.asarray(page.databytecounts, np.int64)
+    if len(offsets) != num_tiles or len(byte_counts) != num_tiles:
+        raise NotClaimedError(
+            f"level {number} has {len(offsets)} tiles instead of {num_tiles}; the file is damaged"
+        )
+    return TileGrid(
+        width=width,
+        height=height,
+        tile_width=tile_width,
+        tile_height=tile_height,
+        num_columns=num_columns,
+        offsets=offsets,
+        byte_counts=np.where(offsets == 0, 0, byte_counts),
+        decoder=_decoder(page, tile_width, tile_height),
+    )
+
+
+def _why_no_rgb_tiles(page: tifffile.TiffPage) -> str | None:
+    compression, photometric = int(page.compression), int(page.photometric)
+    may_be_ycbcr = compression in (_JPEG, _APERIO_JP2K_YCBCR)
+    checks = (
+        (
+            page.is_tiled and min(page.tilewidth, page.tilelength, page.imagewidth) >= 1,
+            "is not stored in tiles",
+        ),
+        (
+            page.dtype == np.uint8 and page.samplesperpixel == 3 and page.planarconfig == 1,
+            f"has {page.samplesperpixel} channels of {page.dtype}, not RGB in 8 bits",
+        ),
+        (
+            compression == _JPEG or compression in UNPACKERS,
+            f"is compressed by method {compression}, which is not known here",
+        ),
+        (
+            photometric == _RGB or (photometric == _YCBCR and may_be_ycbcr),
+            f"has photometric interpretation {photometric}, not RGB",
+        ),
+        (int(page.predictor) in (1, 2), f"has predictor {page.predictor}, not known here"),
+    )
+    return next((reason for holds, reason in checks if not holds), None)
+
+
+def _first_tile(tiff: tifffile.TiffFile, grid: TileGrid) -> bytes:
+    scanned = np.flatnonzero(grid.byte_counts)
+    if scanned.size == 0:
+        return b""
+    tiff.filehandle.seek(int(grid.offsets[scanned[0]]))
+    return bytes(tiff.filehandle.read(min(int(grid.byte_counts[scanned[0]]), _HEADER_BYTES)))
+
+
+def _check_colours(page: tifffile.TiffPage, tile: bytes) -> None:
+    """Refuse files whose tiles contradict their pages, or would be rounded otherwise."""
+    compression = int(page.compression)
+    if compression == _JPEG:
+        says_rgb = _adobe_transform(tile)
+        if says_rgb is not None and (says_rgb == 0) != (int(page.photometric) == _RGB):
+            raise NotClaimedError("its pages and its tiles disagree whether they are RGB or YCbCr")
+    if compression == _APERIO_JP2K_YCBCR and is_subsampled(tile):
+        # The codec converts such colours itself, by another rounding than OpenSlide's (1 level).
+        raise NotClaimedError("its JPEG 2000 tiles have chroma at half resolution")
+
+
+def _adobe_transform(tile: bytes) -> int | None:
+    try:
+        return read_frame(tile).adobe_transform
+    except TileError:
+        # One damaged tile is found when it is read; the others may be good.
+        return None
+
+
+def _decoder(page: tifffile.TiffPage, width: int, height: int) -> TileDecoder:
+    compression = int(page.compression)
+    if compression == _JPEG:
+        is_rgb = int(page.photometric) == _RGB
+        return JpegDecoder(width, height, tables=page.jpegtables, is_rgb=is_rgb)
+    return PackedDecoder(
+        width,
+        height,
+        compression=compression,
+        predicts=int(page.predictor) == 2,
+        is_ycbcr=compression == _APERIO_JP2K_YCBCR,
+    )
+
+
+def _downsample(finest: TileGrid, grid: TileGrid) -> float:
+    return (finest.width / grid.width + finest.height / grid.height) / 2
+
+
+def _check_aspect(finest: TileGrid, grid: TileGrid, downsample: float, number: int) -> None:
+    error_px = max(
+        abs(finest.width / downsample - grid.width), abs(finest.height / downsample - grid.height)
+    )
+    if error_px > _MAX_ASPECT_ERROR_PX:
+        raise NotClaimedError(
+            f"level {number} has {grid.width} x {grid.height} px, another shape than level 0"
+        )
+
+
+def _mpp_hints(first: tifffile.TiffPage, vendor: str) -> list[MppHint]:
+    hints = []
+    if vendor == "aperio":
+        text = _aperio_value(first, "MPP")
+        hints += [] if text is None else [MppHint("aperio.MPP", text, text)]
+    elif vendor == "ome":
+        hints += _ome_hints(first.description)
+    tags = first.tags
+    if "XResolution" in tags and "YResolution" in tags and "ResolutionUnit" in tags:
+        x, y = (_ratio(tags[f"{axis}Resolution"].value) for axis in "XY")
+        unit = str(getattr(tags["ResolutionUnit"].value, "name", "")).lower()
+        hints += resolution_hint(x, y, unit)
+    return hints
+
+
+def _ratio(value: tuple[int, int]) -> float:
+    return value[0] / value[1] if value[1] else 0.0
+
+
+def _aperio_value(first: tifffile.TiffPage, name: str) -> str | None:
+    found = re.search(rf"\|\s*{name}\s*=\s*([^|]*)", first.description)
+    return found.group(1).strip() if found else None
+
+
+def _ome_hints(description: str) -> list[MppHint]:
+    pixels = next(
+        node for node in ET.fromstring(description).iter() if node.tag.endswith("}Pixels")
+    )
+    texts = [pixels.get(f"PhysicalSize{axis}") for axis in "XY"]
+    units = [_UM_OF_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY"]
+    if None in texts or None in units:
+        return []
+    try:
+        x, y = (
+            float(text or "nan") * (unit or 0.0) for text, unit in zip(texts, units, strict=True)
+        )
+    except ValueError:
+        return []
+    return [MppHint("ome.PhysicalSize", x, y)]
+
+
+def _philips_sizes(
+    first: tifffile.TiffPage, grids: Sequence[TileGrid]
+) -> tuple[list[TileGrid], list[float], list[MppHint]]:
+    """Return levels without their padding: Philips pads each to whole tiles of the finest.
+
+    The true downsamples are those of the pixel spacings in the description.
+    """
+    spacings = _philips_spacings(first.description)
+    if len(spacings) < len(grids):
+        raise NotClaimedError("its Philips description lacks the pixel spacing of a level")
+    finest = spacings[0]
+    # Spacings are stored with few digits; Philips levels are powers of two.
+    downsamples = [float(round(y / finest[0])) for y, _ in spacings[: len(grids)]]
+    sizes = [
+        (int(grids[0].width / downsample), int(grids[0].height / downsample))
+        for downsample in downsamples
+    ]
+    trimmed = [
+        replace(grid, width=min(width, grid.width), height=min(height, grid.height))
+        for (width, height), grid in zip(sizes, grids, strict=True)
+    ]
+    y_mm, x_mm = finest
+    return trimmed, downsamples, [MppHint("philips.DICOM_PIXEL_SPACING", x_mm * 1e3, y_mm * 1e3)]
+
+
+def _philips_spacings(description: str) -> list[tuple[float, float]]:
+    found = re.findall(
+        r'Name="DICOM_PIXEL_SPACING"[^>]*>\s*(?:&quot;|")([\d.eE+-]+)(?:&quot;|")\s*'
+        r'(?:&quot;|")([\d.eE+-]+)(?:&quot;|")',
+        description,
+    )
+    spacings = [(float(y), float(x)) for y, x in found]
+    # The first may be that of the whole image, said again for its finest level.
+    return spacings[1:] if len(spacings) > 1 and spacings[0] == spacings[1] else spacings

@@ -1,0 +1,254 @@
+"""Tile bytes to RGB, decoding no more rows than are needed.
+
+A JPEG whose header states fewer rows is decoded no further than those, so a tile of which a patch
+needs the upper half costs half. Its last rows would be interpolated towards the cut, so the cut is
+made beyond what is needed, and the pixels are the same to the bit.
+"""
+
+import struct
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, final
+
+import cv2
+import imagecodecs
+import numpy as np
+from jaxtyping import UInt8
+
+_BLOCK = 8
+"""Rows and columns of a JPEG block; a chroma sample may stand for two of each."""
+
+_BASELINE_FRAMES = (0xC0, 0xC1)
+_ALL_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
+_ADOBE = 0xEE
+
+
+class TileError(Exception):
+    """The bytes of a tile cannot be decoded."""
+
+
+class TileDecoder(ABC):
+    """Decodes tiles of one level, which are all of one size."""
+
+    @abstractmethod
+    def decode(self, data: bytes, num_rows: int) -> UInt8[np.ndarray, "_rows width 3"]:
+        """Return at least the first `num_rows` rows of a tile.
+
+        The result may be a buffer of the thread, good until its next call.
+
+        Raises:
+            TileError: If the bytes cannot be decoded.
+        """
+
+    def decode_reduced(self, data: bytes, factor: int) -> UInt8[np.ndarray, "_height _width 3"]:
+        """Return a tile shrunk by 2, 4 or 8 along both sides, for thumbnails.
+
+        Raises:
+            TileError: If the bytes cannot be decoded.
+        """
+        whole = self.decode(data, -1)
+        size = (whole.shape[1] // factor, whole.shape[0] // factor)
+        return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+class JpegFrame(NamedTuple):
+    """What the header of a JPEG says about its pixels."""
+
+    position: int
+    """Of the frame header in the data."""
+    kind: int
+    height: int
+    width: int
+    num_channels: int
+    max_vertical_sampling: int
+    adobe_transform: int | None
+    """0 for RGB, 1 for YCbCr, where Photoshop's marker says so."""
+
+
+def read_frame(data: bytes) -> JpegFrame:
+    """Find the frame header of a JPEG.
+
+    Raises:
+        TileError: If there is none.
+    """
+    position, adobe = 2, None
+    end = len(data) - 4
+    while position < end and data[position] == 0xFF:
+        kind = data[position + 1]
+        if kind == 0xFF:  # padding
+            position += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        if kind in _ALL_FRAMES and position + 2 + length <= len(data) and length >= 8:
+            height, width, channels = struct.unpack_from(">HHB", data, position + 5)
+            samplings = data[position + 11 : position + 2 + length : 3]
+            vertical = max((sampling & 15 for sampling in samplings), default=1)
+            return JpegFrame(position, kind, height, width, channels, vertical, adobe)
+        if kind == _START_OF_SCAN:
+            break
+        if kind == _ADOBE and data[position + 4 : position + 9] == b"Adobe" and length >= 14:
+            adobe = data[position + 15]
+        position += 2 + length
+    raise TileError("a tile is no JPEG")
+
+
+@final
+class JpegDecoder(TileDecoder):
+    """Decodes JPEG tiles with libjpeg-turbo, which OpenSlide uses as well."""
+
+    def __init__(self, width: int, height: int, *, tables: bytes | None, is_rgb: bool) -> None:
+        self._width, self._height = width, height
+        self._tables = tables
+        self._colorspace = "rgb" if is_rgb else "ycbcr"
+        self._own = threading.local()
+
+    def decode(self, data: bytes, num_rows: int) -> UInt8[np.ndarray, "_rows width 3"]:
+        frame = read_frame(data)
+        if (frame.width, frame.height, frame.num_channels) != (self._width, self._height, 3):
+            raise TileError(
+                f"a tile is a JPEG of {frame.width} x {frame.height} px and {frame.num_channels} "
+                f"channels instead of {self._width} x {self._height} and 3"
+            )
+        height = self._height
+        if 0 <= num_rows < height and frame.kind in _BASELINE_FRAMES:
+            rows_of_blocks = _BLOCK * frame.max_vertical_sampling
+            height = min(height, (num_rows // rows_of_blocks + 1) * rows_of_blocks)
+        if height < self._height:
+            at = frame.position + 5
+            data = b"".join((data[:at], struct.pack(">H", height), data[at + 2 :]))
+        pixels = self._buffer()[:height]
+        try:
+            imagecodecs.jpeg8_decode(
+                data,
+                tables=self._tables,
+                colorspace=self._colorspace,
+                outcolorspace="rgb",
+                out=pixels,
+            )
+        except (imagecodecs.Jpeg8Error, ValueError) as error:
+            raise TileError(f"a JPEG tile cannot be decoded: {error}") from error
+        is_blended = height < self._height and frame.max_vertical_sampling > 1
+        return pixels[:-1] if is_blended else pixels
+
+    def decode_reduced(self, data: bytes, factor: int) -> UInt8[np.ndarray, "_height _width 3"]:
+        if self._colorspace == "rgb" or self._width % factor or self._height % factor:
+            return TileDecoder.decode_reduced(self, data, factor)
+        read_frame(data)
+        if self._tables is not None:
+            data = b"".join((data[:2], self._tables[2:-2], data[2:]))
+        mode = _REDUCED[factor]
+        try:
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+        except cv2.error as error:
+            raise TileError(f"a JPEG tile cannot be decoded: {error}") from error
+        if bgr is None or bgr.shape != (self._height // factor, self._width // factor, 3):
+            raise TileError("a JPEG tile cannot be decoded at a reduced size")
+        return np.asarray(bgr[:, :, ::-1], dtype=np.uint8)
+
+    def _buffer(self) -> UInt8[np.ndarray, "height width 3"]:
+        # A fresh array a tile would cost more in page faults than the copying out of this one.
+        buffer: np.ndarray | None = getattr(self._own, "buffer", None)
+        if buffer is None:
+            buffer = np.empty((self._height, self._width, 3), np.uint8)
+            self._own.buffer = buffer
+        return buffer
+
+
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
+    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
+    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
+}
+
+
+def _raw(data: bytes) -> bytes:
+    return data
+
+
+def _jpeg2000(data: bytes) -> np.ndarray:
+    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
+
+
+def _lzw(data: bytes) -> bytes:
+    return bytes(imagecodecs.lzw_decode(data))
+
+
+def _deflate(data: bytes) -> bytes:
+    return bytes(imagecodecs.zlib_decode(data))
+
+
+def _webp(data: bytes) -> np.ndarray:
+    return np.asarray(imagecodecs.webp_decode(data))
+
+
+def is_subsampled(codestream: bytes) -> bool:
+    """Return whether a JPEG 2000 codestream has a channel at less than full resolution."""
+    size_marker = codestream.find(b"\xff\x51", 0, 64)
+    if size_marker < 0:
+        return False
+    (num_channels,) = struct.unpack_from(">H", codestream, size_marker + 38)
+    samplings = codestream[size_marker + 40 : size_marker + 40 + 3 * num_channels]
+    return any(step > 1 for n, step in enumerate(samplings) if n % 3)
+
+
+UNPACKERS: Mapping[int, tuple[str, Callable[[bytes], bytes | np.ndarray]]] = {
+    1: ("none", _raw),
+    5: ("lzw", _lzw),
+    8: ("deflate", _deflate),
+    32946: ("deflate", _deflate),
+    33003: ("jpeg2000", _jpeg2000),
+    33005: ("jpeg2000", _jpeg2000),
+    34712: ("jpeg2000", _jpeg2000),
+    50001: ("webp", _webp),
+}
+"""Name of the codec and what undoes it, by the number in the file."""
+
+
+@final
+class PackedDecoder(TileDecoder):
+    """Decodes tiles of every other codec, whole."""
+
+    def __init__(
+        self, width: int, height: int, *, compression: int, predicts: bool, is_ycbcr: bool
+    ) -> None:
+        self._width, self._height = width, height
+        _, self._unpack = UNPACKERS[compression]
+        self._predicts = predicts
+        self._is_ycbcr = is_ycbcr
+
+    def decode(self, data: bytes, num_rows: int) -> UInt8[np.ndarray, "_rows width 3"]:
+        try:
+            unpacked = self._unpack(data)
+        except Exception as error:  # each codec has one of its own
+            raise TileError(f"a tile cannot be decoded: {error}") from error
+        if isinstance(unpacked, bytes):
+            num_bytes = self._height * self._width * 3
+            if len(unpacked) < num_bytes:
+                raise TileError(f"a tile has {len(unpacked)} bytes instead of {num_bytes}")
+            unpacked = np.frombuffer(unpacked, np.uint8, num_bytes)
+            unpacked = unpacked.reshape(self._height, self._width, 3)
+        if unpacked.shape != (self._height, self._width, 3) or unpacked.dtype != np.uint8:
+            raise TileError(f"a tile is {unpacked.shape} {unpacked.dtype}, which is no RGB tile")
+        if self._predicts:
+            unpacked = np.cumsum(unpacked, axis=1, dtype=np.uint8)
+        return _ycbcr_to_rgb(unpacked) if self._is_ycbcr else np.asarray(unpacked)
+
+
+_PARTS = 100_000
+_CENTRED = np.arange(256) - 128
+_RED_OF_CR = (140_200 * _CENTRED + _PARTS // 2) // _PARTS
+_BLUE_OF_CB = (177_200 * _CENTRED + _PARTS // 2) // _PARTS
+_GREEN_OF_CR = -71_414 * _CENTRED
+_GREEN_OF_CB = -34_414 * _CENTRED + _PARTS // 2
+
+
+def _ycbcr_to_rgb(
+    ycbcr: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Convert in whole numbers, rounding to the nearest. Source: JFIF 1.02, section 7."""
+    luma, cb, cr = (ycbcr[:, :, channel] for channel in range(3))
+    green = (_GREEN_OF_CB[cb] + _GREEN_OF_CR[cr]) // _PARTS
+    rgb = np.stack([luma + _RED_OF_CR[cr], luma + green, luma + _BLUE_OF_CB[cb]], axis=-1)
+    return np.asarray(np.clip(rgb, 0, 255), dtype=np.uint8)
