@@ -1,0 +1,142 @@
+"""The index on disk: one row per slide, Parquet, whole or not at all."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from eosin.atomic import atomic_path
+from eosin.catalog.entry import Value
+from eosin.catalog.table import INDEX_MARK, read_table
+from eosin.errors import ConfigError, InputError
+from eosin.plain import fingerprint
+from eosin.scan.plan import ScanPlan
+from eosin.scan.slide import Known, ScannedSlide
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+"""Raised when a scan finds out other things than before, so that old rows are not taken over."""
+
+_ACCEPTANCE = "acceptance_"
+
+_WHOLE = ("num_bytes", "width_l0", "height_l0", "num_levels")
+_NUMBERS = (
+    "mpp_x", "mpp_y", "tissue_fraction", "tissue_mm2", "acceptance", "unreadable_fraction",
+)  # fmt: skip
+_SCANNED = tuple(
+    field.name for field in dataclasses.fields(ScannedSlide) if field.name != "acceptance_by_mpp"
+)
+
+
+def write_index(
+    out: Path,
+    scanned: Sequence[ScannedSlide],
+    metadata: Sequence[Mapping[str, Value]],
+    plan: ScanPlan,
+) -> None:
+    """Write the index of a scan.
+
+    Paths below the folder of the index are written relative to it, so that both can move together.
+    What a scan finds out goes before a column of the slide list that has the same name.
+    """
+    measured = sorted({name for slide in scanned for name in slide.acceptance_by_mpp})
+    columns: dict[str, pa.Array] = {}
+    for name in _SCANNED:
+        values = [getattr(slide, name) for slide in scanned]
+        if name in ("path", "duplicate_of"):
+            values = [None if path is None else _relative(path, out) for path in values]
+        columns[name] = pa.array(values, type=_type(name))
+    for name in measured:
+        values = [slide.acceptance_by_mpp.get(name) for slide in scanned]
+        columns[name] = pa.array(values, type=pa.float64())
+    listed = dict.fromkeys(name for row in metadata for name in row)
+    for name in listed:
+        if name not in columns and not name.startswith(_ACCEPTANCE):
+            columns[name] = _listed_column([row.get(name) for row in metadata])
+    marks = {INDEX_MARK: str(_VERSION).encode(), b"eosin_plan": _plan_mark(plan)}
+    table = pa.table(columns).replace_schema_metadata(marks)
+    with atomic_path(out) as aside:
+        parquet.write_table(table, aside)
+
+
+def known_slides(out: Path, plan: ScanPlan) -> Known:
+    """Return what an index that is already there knows, by content.
+
+    Rows with a problem are not taken over, so that a mended slide is looked at again; nor is
+    anything that was found out with other settings.
+    """
+    rows: dict[str, ScannedSlide] = {}
+    if out.exists() and parquet.read_metadata(out).metadata.get(b"eosin_plan") == _plan_mark(plan):
+        for row in read_table(out)[0]:
+            content = row["fingerprint"]
+            if isinstance(content, str) and row["problem"] is None:
+                rows[content] = _scanned(row)
+        logger.info("%s knows %d slides; those of unchanged content are taken over", out, len(rows))
+    return rows.get
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse a place for an index that cannot be written, or that holds something else.
+
+    Raises:
+        ConfigError: If its name has another ending than `.parquet`.
+        InputError: If it holds something else, or its folder cannot be written.
+    """
+    if out.suffix.lower() != ".parquet":
+        raise ConfigError(f"{out} must end in .parquet, which is how an index is known")
+    if out.exists() and not _is_index(out):
+        raise InputError(f"{out} is there and is no index of a scan; give another name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"{out.parent} cannot be written; give another place for the index")
+
+
+def _is_index(path: Path) -> bool:
+    try:
+        return INDEX_MARK in (parquet.read_metadata(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _plan_mark(plan: ScanPlan) -> bytes:
+    return fingerprint([_VERSION, plan]).encode()
+
+
+def _scanned(row: Mapping[str, Value]) -> ScannedSlide:
+    values: dict[str, Value | int] = {name: row[name] for name in _SCANNED}
+    for name in _WHOLE:
+        number = row[name]
+        if isinstance(number, float):
+            values[name] = int(number)
+    measured = {
+        name: share
+        for name, share in row.items()
+        if name.startswith(_ACCEPTANCE) and isinstance(share, float)
+    }
+    return ScannedSlide(**values, acceptance_by_mpp=measured)  # type: ignore[arg-type]
+
+
+def _relative(path: str, out: Path) -> str:
+    if "://" in path:
+        return path
+    folder, absolute = out.parent.resolve(), Path(path).absolute()
+    return str(absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute)
+
+
+def _type(name: str) -> pa.DataType:
+    if name in _WHOLE:
+        return pa.int64()
+    return pa.float64() if name in _NUMBERS else pa.string()
+
+
+def _listed_column(values: Sequence[Value]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1:
+        # Two tables that do not agree on what the column holds.
+        return pa.array([None if value is None else str(value) for value in values])
+    return pa.array(values)
