@@ -231,14 +231,13 @@ def test_tiles_that_contradict_their_page_are_refused(tmp_path):
         at = tiff.pages[0].tags["PhotometricInterpretation"].valueoffset
     content = bytearray(path.read_bytes())
     content[at : at + 2] = (6).to_bytes(2, "little")
-    # The marker that libtiff's writer leaves out, in the first tile.
-    path.write_bytes(bytes(content))
+    path.write_bytes(content)
     with tifffile.TiffFile(path) as tiff:
-        first = tiff.pages[0].dataoffsets[0]
-    assert content[first : first + 2] == b"\xff\xd8"
-    marker = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
-    content[first : first + 2 + len(marker)] = b"\xff\xd8" + marker
-    path.write_bytes(bytes(content))
+        begin = tiff.pages[0].dataoffsets[0]
+    assert content[begin + 6 : begin + 10] == b"JFIF"
+    says_rgb = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+    content[begin + 2 : begin + 20] = says_rgb + b"\xff\xff"
+    path.write_bytes(content)
     with pytest.raises(UnclaimedSlideError, match="disagree"):
         TiffBackend().open(path)
 

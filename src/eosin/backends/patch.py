@@ -6,6 +6,7 @@ from jaxtyping import UInt8
 
 from eosin.backends.base import Slide
 from eosin.geometry import PatchCoordinate
+from eosin.resample import shrink
 
 
 def read_patch(slide: Slide, coordinate: PatchCoordinate) -> UInt8[np.ndarray, "size size 3"]:
@@ -27,5 +28,7 @@ def read_patch(slide: Slide, coordinate: PatchCoordinate) -> UInt8[np.ndarray, "
     if pixels.shape[:2] == (size, size):
         return pixels
     shrinks = coordinate.read_width >= size and coordinate.read_height >= size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (size, size), interpolation=method), dtype=np.uint8)
+    if shrinks:
+        return shrink(pixels, size, size)
+    enlarged = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(enlarged, dtype=np.uint8)
