@@ -202,6 +202,29 @@ def replay_views(
     }
 
 
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeferredViews(Transform):
+    """Draw the views of a patch and leave the patch whole, so that a device can cut them later.
+
+    As the transform of a stream without views it delivers the patches, and with them in
+    `augmentation["transforms"]` just what a stream with these views would have drawn.
+    """
+
+    shared: Transform | None
+    """Applied once to the patch that all views are cut from."""
+    views: tuple[ViewConfig, ...]
+
+    def __post_init__(self) -> None:
+        check_views(self.views)
+
+    def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
+        return draw_views(rng, self.shared, self.views, width=width, height=height)
+
+    def replay(self, image: Image, parameters: Parameters) -> Image:
+        return np.ascontiguousarray(image)
+
+
 def check_views(views: Sequence[ViewConfig]) -> None:
     """Refuse an empty list, and views that would overwrite each other in a result."""
     if not views:

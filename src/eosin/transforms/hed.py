@@ -22,8 +22,11 @@ RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.
 """Optical density per stain and colour channel. Source: Ruifrok & Johnston 2001."""
 
 _HED_FROM_RGB = np.linalg.inv(RGB_FROM_HED)
-_EPSILON = 1e-6
-_DENSITY_OF_GREY = -np.log(np.arange(256) / 255 + _EPSILON).astype(np.float32)
+EPSILON = 1e-6
+"""Added to the light of a pixel, so that black has a density."""
+
+DENSITY_OF_GREY = -np.log(np.arange(256) / 255 + EPSILON).astype(np.float32)
+"""Optical density of each grey level."""
 
 
 @final
@@ -73,13 +76,19 @@ def perturb_stains(
     beta: Float[np.ndarray, " 3"],
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Scale the stains of an RGB image by alpha and shift them by beta (optical density)."""
-    linear = _HED_FROM_RGB @ np.diag(alpha) @ RGB_FROM_HED
-    shift = beta @ RGB_FROM_HED
+    linear, shift = stain_affine(alpha, beta)
     affine = np.hstack([linear.T, shift[:, None]])
-    density: Float32[np.ndarray, "h w 3"] = cv2.LUT(image, _DENSITY_OF_GREY)
+    density: Float32[np.ndarray, "h w 3"] = cv2.LUT(image, DENSITY_OF_GREY)
     # The sign of the exponent rides on the matrix.
     exponent = cv2.transform(density, (-affine).astype(np.float32))
     light = cv2.exp(exponent, dst=exponent)
     # One pass: undo the division by 255, round to the nearest, saturate. The absolute value that it
     # takes touches only the -255e-6 of a black pixel.
-    return np.asarray(cv2.convertScaleAbs(light, alpha=255, beta=-255 * _EPSILON), dtype=np.uint8)
+    return np.asarray(cv2.convertScaleAbs(light, alpha=255, beta=-255 * EPSILON), dtype=np.uint8)
+
+
+def stain_affine(
+    alpha: Float[np.ndarray, " 3"], beta: Float[np.ndarray, " 3"]
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
+    """Return the map D' = D linear + shift of optical densities, pixels as rows."""
+    return _HED_FROM_RGB @ np.diag(alpha) @ RGB_FROM_HED, beta @ RGB_FROM_HED

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 Plane = UInt8[np.ndarray, "height width"]
 
-_MAX_TURN = 1 / 12
+MAX_TURN = 1 / 12
 """Of the circle, at once: the formula holds up to half a sixth."""
 
 
@@ -34,7 +34,7 @@ def turn_hue(
     cv2.split(image, [planes[0], planes[1], planes[2]])
     order = [0, 1, 2] if turn >= 0 else [2, 1, 0]
     turned = [planes[channel] for channel in order]
-    times = 1 if abs(turn) <= _MAX_TURN else 2
+    times = 1 if abs(turn) <= MAX_TURN else 2
     for _ in range(times):
         turned = _turn(turned, 6 * abs(turn) / times)
     return np.asarray(cv2.merge([turned[channel] for channel in order]), dtype=np.uint8)

@@ -74,11 +74,10 @@ def change_colour(
             changed = cv2.convertScaleAbs(image, alpha=amount)
         case "contrast":
             grey = int(np.dot(cv2.mean(image)[:3], LUMA) + 0.5)
-            towards_grey = np.full((3, 1), (1 - amount) * grey)
-            changed = cv2.transform(image, np.hstack([amount * np.eye(3), towards_grey]))
+            changed = cv2.addWeighted(image, amount, image, 0, (1 - amount) * grey)
         case "saturation":
-            luma = np.tile(LUMA, (3, 1))
-            changed = cv2.transform(image, amount * np.eye(3) + (1 - amount) * luma)
+            grey_image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            changed = cv2.addWeighted(image, amount, grey_image, 1 - amount, 0)
         case _:
             changed = turn_hue(image, amount)
     return np.asarray(changed, dtype=np.uint8)
