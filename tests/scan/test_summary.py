@@ -46,6 +46,14 @@ def test_the_summary_names_every_problem_with_its_reason():
     assert "Can be used" not in text
 
 
+def test_slides_that_may_give_nothing_are_named():
+    text = summary([good("a.svs"), good("poor.svs", acceptance=0.0, tissue_fraction=0.006)])
+    assert "May give nothing" in text
+    row = next(line for line in text.splitlines() if "poor.svs" in line)
+    assert "0.60% of the slide" in row
+    assert "a.svs" not in text
+
+
 def test_a_long_list_of_problems_is_cut_and_says_so():
     text = summary([slide(f"{n}.svs", problem="torn") for n in range(100)])
     assert "29.svs" in text

@@ -20,6 +20,7 @@ def summary(scanned: Sequence[ScannedSlide]) -> str:
     usable = [slide for slide in scanned if slide.problem is None and slide.duplicate_of is None]
     bad = [slide for slide in scanned if slide.problem is not None]
     copies = [slide for slide in scanned if slide.duplicate_of is not None]
+    fruitless = [slide for slide in usable if slide.acceptance == 0]
     console = Console(file=io.StringIO(), width=_WIDTH)
     console.print(
         f"{len(scanned)} slides ({_total_gb(scanned):.2f} GB): {len(usable)} can be used "
@@ -30,6 +31,9 @@ def summary(scanned: Sequence[ScannedSlide]) -> str:
     if usable:
         console.print(_kinds(usable))
         console.print(_mpp_sources(usable))
+    if fruitless:
+        title = "May give nothing: all candidates that were read are turned away"
+        console.print(_listed(title, "tissue", fruitless, _tissue_text))
     if bad:
         console.print(_listed("Cannot be used", "why", bad, lambda slide: slide.problem))
     if copies:
@@ -93,6 +97,10 @@ def _listed(
     if len(slides) > _MAX_LISTED:
         table.add_row("...", f"and {len(slides) - _MAX_LISTED} more, in the index")
     return table
+
+
+def _tissue_text(slide: ScannedSlide) -> str:
+    return f"{slide.tissue_fraction or 0.0:.2%} of the slide"
 
 
 def _range(values: Iterable[float | None], form: str) -> str:
