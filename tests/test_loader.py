@@ -3,11 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from eosin.augment import DeviceViews
 from eosin.errors import ConfigError
 from eosin.loader import to_model_input, train_batches
 from eosin.masking import BlockMasking
 from eosin.transforms import HEDColorAugmentation, NormalizeTransform
-from eosin.views import RandomResizedCrop, ViewConfig
+from eosin.views import DeferredViews, RandomResizedCrop, ViewConfig
 from made_slides import synthetic_pipeline
 
 VIEWS = (
@@ -87,7 +88,9 @@ def test_training_refuses_streams_that_end_and_views_that_are_no_bytes():
         batches(range(1), synthetic_pipeline(views=VIEWS))
     normalize = NormalizeTransform(mean=(0.5,) * 3, std=(0.5,) * 3)
     floats = tuple(replace(view, transforms=normalize) for view in VIEWS)
-    with pytest.raises(ConfigError, match="global views are float32 and must be uint8"):
+    with pytest.raises(
+        ConfigError, match=r"views global_0, .*local_2 are float32 and must be uint8"
+    ):
         batches(range(1), endless(views=floats))
 
 
@@ -96,3 +99,29 @@ def test_model_input_is_normalized_with_channels_first():
     made = to_model_input(crops, (0.5, 0.2, 0.25), (0.5, 0.1, 0.75), torch.device("cpu"))
     assert made.shape == (2, 3, 4, 5)
     assert made[0, :, 0, 0].tolist() == pytest.approx([-1, 0, 1], abs=1e-6)
+
+
+def on_device(views=VIEWS, shared=None):
+    return DeviceViews(shared=shared, views=views, device=torch.device("cpu"))
+
+
+def test_crops_cut_on_the_device_are_those_of_the_cpu():
+    shared = HEDColorAugmentation(sigma=0.2)
+    pipeline = endless(transforms=DeferredViews(shared=shared, views=VIEWS))
+    deferred = batches(range(2), pipeline, device_views=on_device(shared=shared))
+    on_cpu = batches(range(2), endless(views=VIEWS, shared_transforms=shared))
+    for ours, theirs in zip(deferred, on_cpu, strict=True):
+        assert ours.places_crc == theirs.places_crc
+        for kind in ("global_crops", "local_crops"):
+            one, other = getattr(ours, kind), getattr(theirs, kind)
+            assert one.shape == other.shape
+            assert one.dtype == other.dtype
+            assert int((one.int() - other.int()).abs().max()) <= 2
+        assert torch.equal(ours.masks, theirs.masks)
+        pairs = zip(ours.samples, theirs.samples, strict=True)
+        assert all(o.augmentation["transforms"] == t.augmentation for o, t in pairs)
+
+
+def test_a_pipeline_that_cuts_its_views_leaves_nothing_to_the_device():
+    with pytest.raises(ConfigError, match="transforms=DeferredViews"):
+        batches(range(1), device_views=on_device())

@@ -12,6 +12,7 @@ from eosin.errors import ConfigError, InputError
 from eosin.transforms import ComposeTransforms, RandomFlipRotate, ResizeTransform
 from eosin.views import (
     CropBox,
+    DeferredViews,
     RandomResizedCrop,
     ViewConfig,
     averages_areas,
@@ -183,3 +184,23 @@ def test_a_shrunk_crop_is_near_antialiased_bicubic_and_nearer_than_the_other_way
     other = cv2.INTER_CUBIC if averages_areas(side, side, 98) else cv2.INTER_AREA
     assert error(ours) < 3
     assert error(ours) < error(cv2.resize(image, (98, 98), interpolation=other))
+
+
+DEFERRED = DeferredViews(
+    shared=RandomFlipRotate(),
+    views=(ViewConfig(name="a", crop=RandomResizedCrop(size=8), count=3),),
+)
+
+
+class TestDeferredViews(TransformContract):
+    @pytest.fixture
+    def transform(self):
+        return DEFERRED
+
+
+def test_views_that_are_deferred_are_drawn_as_if_they_were_not():
+    drawn = DEFERRED.draw(np.random.default_rng(4), width=50, height=40)
+    now = draw_views(np.random.default_rng(4), DEFERRED.shared, DEFERRED.views, width=50, height=40)
+    assert drawn == now
+    assert (DEFERRED.replay(noise(40, 50), drawn) == noise(40, 50)).all()
+    assert sorted(drawn["views"]) == ["a_0", "a_1", "a_2"]

@@ -7,7 +7,7 @@ stream. For training loops of your own there is `eosin.dataset`.
 import contextlib
 import itertools
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -16,11 +16,13 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from eosin.augment.views import DeviceViews
 from eosin.errors import ConfigError
 from eosin.masking import BlockMasking
 from eosin.pipeline import PatchPipeline
 from eosin.randomness import Purpose, rng_at
 from eosin.stream.result import PatchResult
+from eosin.transforms.parameters import read_nested
 from eosin.views import GLOBAL, LOCAL
 
 
@@ -56,15 +58,18 @@ def train_batches(
     batch_size: int,
     grid_size: int,
     masking: BlockMasking,
+    device_views: DeviceViews | None = None,
 ) -> Generator[Batch]:
     """Yield the batches of a range of steps, reading ahead with the pipeline's threads.
 
     Args:
-        pipeline: Delivers views whose names begin with `global` and `local`; its seed draws masks.
+        pipeline: Delivers views whose names begin with `global` and `local`, or patches with such
+            views drawn (`DeferredViews`); its seed draws masks.
         steps: Which steps; the samples of each follow from its number.
         batch_size: Patches of one step.
         grid_size: Model patches along a side of a global crop.
         masking: Of the global crops.
+        device_views: Cuts the views that the pipeline only drew; crops are then on its device.
 
     Raises:
         ConfigError: If the pipeline ends, or its views are not uint8.
@@ -77,11 +82,12 @@ def train_batches(
             drawn = tuple(itertools.islice(samples, batch_size))
             rng = rng_at(pipeline.seed, Purpose.MASKING, step)
             masks = masking.draw(rng, 2 * batch_size, (grid_size, grid_size))
+            views = _stacked_views(drawn) if device_views is None else _cut(drawn, device_views)
             yield Batch(
                 step=step,
                 samples=drawn,
-                global_crops=_stack(drawn, GLOBAL),
-                local_crops=_stack(drawn, LOCAL),
+                global_crops=_of_kind(views, GLOBAL),
+                local_crops=_of_kind(views, LOCAL),
                 masks=torch.from_numpy(masks),
             )
 
@@ -100,14 +106,33 @@ def to_model_input(
     return pixels * scale[:, None, None] - offset[:, None, None]
 
 
-def _stack(samples: tuple[PatchResult, ...], kind: str) -> UInt8[Tensor, "crops height width 3"]:
-    names = [name for name in samples[0].views or {} if name.startswith(kind)]
-    crops = [sample.views[name] for name in names for sample in samples if sample.views]
-    if not crops:
-        return torch.empty(0, 1, 1, 3, dtype=torch.uint8)
-    if crops[0].dtype != np.uint8:
+def _stacked_views(samples: Sequence[PatchResult]) -> dict[str, Tensor]:
+    """Return each view of all samples, by its name."""
+    by_sample = [sample.views or {} for sample in samples]
+    floats = [name for name, view in by_sample[0].items() if view.dtype != np.uint8]
+    if floats:
         raise ConfigError(
-            f"{kind} views are {crops[0].dtype} and must be uint8; leave NormalizeTransform out, "
-            "training normalizes on the device"
+            f"views {', '.join(floats)} are float32 and must be uint8; leave NormalizeTransform "
+            "out, training normalizes on the device"
         )
-    return torch.from_numpy(np.stack(crops))
+    return {
+        name: torch.from_numpy(np.stack([views[name] for views in by_sample]))
+        for name in by_sample[0]
+    }
+
+
+def _cut(samples: Sequence[PatchResult], device_views: DeviceViews) -> dict[str, Tensor]:
+    """Return each view of all samples, by its name, cut on the device."""
+    patches = [sample.image for sample in samples if sample.image is not None]
+    if len(patches) < len(samples):
+        raise ConfigError(
+            "the pipeline delivers views and was to leave them to the device; give it "
+            "transforms=DeferredViews(...) instead of views"
+        )
+    drawn = [read_nested(sample.augmentation, "transforms") for sample in samples]
+    return device_views(torch.from_numpy(np.stack(patches)), drawn)
+
+
+def _of_kind(views: Mapping[str, Tensor], kind: str) -> Tensor:
+    crops = [crops for name, crops in views.items() if name.startswith(kind)]
+    return torch.cat(crops) if crops else torch.empty(0, 1, 1, 3, dtype=torch.uint8)

@@ -10,9 +10,11 @@ from torch import nn
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError, TrainingError
 from eosin.recipes import RECIPES
 from eosin.train import loop
+from eosin.train.config import TrainConfig
 from eosin.train.loop import Site, train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
+from eosin.transforms import ResizeTransform
 from train.tiny import tiny_config
 
 CPU = Site(device="cpu", num_threads=2)
@@ -91,6 +93,57 @@ def test_bfloat16_gives_nearly_the_same_losses(tmp_path: Path, phantoms: list[Pa
         losses.append(untimed(train(config, phantoms, tmp_path / precision, site=CPU))[1]["loss"])
     assert losses[1] == pytest.approx(losses[0], rel=5e-3)
     assert losses[1] != losses[0]
+
+
+def on(place: str, **changes: object) -> TrainConfig:
+    config = tiny_config(**changes)
+    return replace(config, data=replace(config.data, augment_on=place))
+
+
+def test_augmenting_on_the_device_gives_the_same_samples_and_nearly_the_same_losses(
+    tmp_path: Path, phantoms: list[Path]
+):
+    cpu, device = (
+        untimed(train(on(place, steps=3), phantoms, tmp_path / place, site=CPU))
+        for place in ("cpu", "device")
+    )
+    assert [step["places_crc"] for step in device] == [step["places_crc"] for step in cpu]
+    losses = [[step["loss"] for step in steps] for steps in (cpu, device)]
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+    assert losses[1] != losses[0]
+
+
+def test_a_run_that_augments_on_the_device_goes_on_as_if_it_had_not_been_stopped(
+    tmp_path: Path, phantoms: list[Path]
+):
+    config = on("device", steps=4, checkpoint_every_steps=2)
+    whole = train(config, phantoms, tmp_path / "whole", site=CPU)
+    with pytest.raises(StoppedError):
+        train(config, phantoms, tmp_path / "parts", site=CPU, monitors=[StopAfter(2)])
+    assert untimed(train(config, phantoms, tmp_path / "parts", site=CPU)) == untimed(whole)
+
+
+def test_what_the_device_cannot_augment_is_refused_before_anything_runs(
+    tmp_path: Path, phantoms: list[Path]
+):
+    config = on("device")
+    data = replace(config.data, shared_transforms=ResizeTransform(target_size=128))
+    with pytest.raises(ConfigError, match="ResizeTransform cannot run on the device"):
+        train(replace(config, data=data), phantoms, tmp_path / "run", site=CPU)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_augmenting_on_a_gpu_gives_nearly_the_losses_of_the_cpu(
+    tmp_path: Path, phantoms: list[Path]
+):
+    gpu = replace(CPU, device="cuda")
+    losses = [
+        [step["loss"] for step in train(on(p, steps=3), phantoms, tmp_path / p, site=gpu).metrics()]
+        for p in ("cpu", "device")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, phantoms: list[Path]):

@@ -31,6 +31,9 @@ class DataConfig:
     views: tuple[ViewConfig, ...]
     """Two whose names begin with `global`, the others with `local`; all crops of a kind alike in
     size."""
+    augment_on: Literal["cpu", "device"] = "cpu"
+    """Where patches become crops. The samples and all that is drawn are the same, and pixels are
+    within a few grey levels."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     num_lanes: int = 8

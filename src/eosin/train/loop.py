@@ -10,6 +10,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from eosin.augment.views import DeviceViews
 from eosin.backends.base import SlideBackend
 from eosin.errors import ConfigError, TrainingError
 from eosin.loader import Batch, to_model_input, train_batches
@@ -78,7 +79,14 @@ def train(
     """
     site = site or Site()
     device = site.torch_device()
-    pipeline = make_pipeline(config, slides, backend=backend, num_threads=site.num_threads)
+    device_views = _device_views(config, device)
+    pipeline = make_pipeline(
+        config,
+        slides,
+        backend=backend,
+        num_threads=site.num_threads,
+        defer_views=device_views is not None,
+    )
     run = RunFolder(out_dir)
     with run.locked():
         run.claim(to_plain(config))
@@ -90,7 +98,7 @@ def train(
         for monitor in monitors:
             monitor.run_started(first_step, config.steps)
         try:
-            _run_steps(config, first_step, run, model, optimizer, pipeline, monitors)
+            _run_steps(first_step, run, model, optimizer, pipeline, device_views, monitors)
         finally:
             run.write_quarantine(pipeline.quarantined)
             pipeline.close()
@@ -160,15 +168,23 @@ def train_step(
     }
 
 
+def _device_views(config: TrainConfig, device: torch.device) -> DeviceViews | None:
+    if config.data.augment_on == "cpu":
+        return None
+    data = config.data
+    return DeviceViews(shared=data.shared_transforms, views=data.views, device=device)
+
+
 def _run_steps(
-    config: TrainConfig,
     first_step: int,
     run: RunFolder,
     model: StudentTeacher,
     optimizer: torch.optim.Optimizer,
     pipeline: PatchPipeline,
+    device_views: DeviceViews | None,
     monitors: Sequence[Monitor],
 ) -> None:
+    config = model.config
     device = next(model.parameters()).device
     schedules = RateSchedules(config)
     batches = train_batches(
@@ -177,6 +193,7 @@ def _run_steps(
         batch_size=config.global_batch,
         grid_size=config.data.global_px // config.model.patch_size,
         masking=config.masking,
+        device_views=device_views,
     )
     num_skipped = 0
     for batch, wait_s in _timed(batches):

@@ -7,6 +7,7 @@ from eosin.backends.base import SlideBackend
 from eosin.backends.openslide import OpenSlideBackend
 from eosin.pipeline import PatchPipeline
 from eosin.train.config import TrainConfig
+from eosin.views import DeferredViews
 
 
 def make_pipeline(
@@ -15,17 +16,28 @@ def make_pipeline(
     *,
     backend: SlideBackend | None = None,
     num_threads: int = 0,
+    defer_views: bool = False,
 ) -> PatchPipeline:
-    """Return the stream that a run trains on."""
+    """Return the stream that a run trains on.
+
+    Args:
+        config: Of the run.
+        slides: A folder, a file or a list of them.
+        backend: Opens the slides.
+        num_threads: Threads that read ahead.
+        defer_views: Deliver patches and what was drawn for their views, for a device to cut.
+    """
     data = config.data
+    deferred = DeferredViews(shared=data.shared_transforms, views=data.views)
     return PatchPipeline(
         slide_paths=slides,
         backend=backend or OpenSlideBackend(),
         tissue_detector=data.tissue_detector,
         sampler=data.sampler,
         patch_filter=data.patch_filter,
-        shared_transforms=data.shared_transforms,
-        views=data.views,
+        transforms=deferred if defer_views else None,
+        shared_transforms=None if defer_views else data.shared_transforms,
+        views=None if defer_views else data.views,
         slide_sampling="random",
         cycle=True,
         seed=config.seed,
