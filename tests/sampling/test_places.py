@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eosin.backends import SyntheticBackend
+from eosin.backends import SyntheticBackend, read_patch
+from eosin.backends.synthetic import decode_coordinates
 from eosin.errors import NoPlaceError
 from eosin.geometry import MagnificationRule
 from eosin.sampling import (
@@ -65,6 +66,14 @@ SAMPLERS = st.one_of(
 
 def make_slide(settings):
     """Return a slide of any size, pyramid and pixel shape, with spots of tissue on its mask."""
+    info = make_synthetic(settings).info
+    rng = np.random.default_rng(settings["mask_seed"])
+    mask = rng.random(settings["mask_shape"]) < settings["tissue"]
+    return info, TissueMask(mask, width_l0=info.width_l0, height_l0=info.height_l0)
+
+
+def make_synthetic(settings):
+    """Return such a slide with its pixels."""
     backend = SyntheticBackend(
         width_l0=settings["size"][0],
         height_l0=settings["size"][1],
@@ -72,10 +81,7 @@ def make_slide(settings):
         mpp=settings["mpp"],
         mpp_y=settings["mpp"] * settings["stretch"],
     )
-    info = backend.open("made://slide").info
-    rng = np.random.default_rng(settings["mask_seed"])
-    mask = rng.random(settings["mask_shape"]) < settings["tissue"]
-    return info, TissueMask(mask, width_l0=info.width_l0, height_l0=info.height_l0)
+    return backend.open("made://slide")
 
 
 def make_sampler(kind, settings):
@@ -120,6 +126,35 @@ def test_every_place_is_inside_the_slide_in_tissue_and_as_large_as_asked_for(sli
     )
 
 
+@given(
+    slide=SLIDES,
+    sampler=SAMPLERS,
+    width=st.integers(300, 4000),
+    height=st.integers(300, 4000),
+    seed=st.integers(0, 2**32),
+)
+def test_the_pixels_of_a_place_are_those_of_its_corner_and_none_is_outside(
+    slide, sampler, width, height, seed
+):
+    slide = make_synthetic({**slide, "size": (width, height)})
+    info, rng = slide.info, np.random.default_rng(seed)
+    tissue = TissueMask(np.ones((10, 10), bool), width_l0=width, height_l0=height)
+    sampler = make_sampler(*sampler)
+    try:
+        at = sampler.place(rng, info, tissue, sampler.magnification(rng, info))
+    except NoPlaceError:
+        return
+    pixels = slide.read_region(at.x, at.y, at.level, at.read_width, at.read_height)
+    x, y = decode_coordinates(pixels)
+    downsample = info.levels[at.level].downsample
+    assert (x == at.x + np.floor(np.arange(at.read_width) * downsample)[None]).all()
+    assert (y == at.y + np.floor(np.arange(at.read_height) * downsample)[:, None]).all()
+    # What is outside has the colour of the background, which no pixel of so small a slide has.
+    assert x.max() < width
+    assert y.max() < height
+    assert read_patch(slide, at).shape == (at.patch_size, at.patch_size, 3)
+
+
 @given(slide=SLIDES, sampler=SAMPLERS)
 def test_cells_are_inside_the_slide_in_tissue_and_disjoint(slide, sampler):
     info, tissue = make_slide(slide)
@@ -140,8 +175,8 @@ def test_cells_are_inside_the_slide_in_tissue_and_disjoint(slide, sampler):
 
 @given(
     slide=SLIDES,
-    patch_size=st.integers(8, 300),
-    step=st.floats(0.2, 2.5),
+    patch_size=st.integers(100, 400),
+    step=st.floats(0.4, 2.5),
     threshold=st.sampled_from([0.0, 0.1, 0.4, 0.65, 1.0]),
 )
 def test_the_grid_is_the_one_that_a_loop_over_all_cells_finds(slide, patch_size, step, threshold):
@@ -164,10 +199,10 @@ def test_the_grid_is_the_one_that_a_loop_over_all_cells_finds(slide, patch_size,
     assert [(at.x, at.y) for at in found] == expected
 
 
-@given(slide=SLIDES, patch_size=st.integers(8, 300), stride=st.integers(4, 400))
+@given(slide=SLIDES, patch_size=st.integers(64, 300), stride=st.integers(32, 400))
 def test_grid_patches_are_inside_the_slide(slide, patch_size, stride):
     info, tissue = make_slide(slide)
-    sampler = GridSampler(patch_size=patch_size, stride=max(stride, patch_size // 8))
+    sampler = GridSampler(patch_size=patch_size, stride=stride)
     places = sampler.places(info, tissue)
     assert all(is_inside(info, at) for at in places)
     assert all((at.level, at.read_width) == (0, patch_size) for at in places)

@@ -27,10 +27,13 @@ class RandomSampler(TissueSampler):
         check_target(self.level, self.target_mpp)
 
     def magnification(self, rng: np.random.Generator, slide_info: SlideInfo) -> float:
-        window = self.window(slide_info, 0.0)
+        window = self._only_window(slide_info)
         return window.mpp if self.target_mpp is None else self.target_mpp
 
     def window(self, slide_info: SlideInfo, mpp: float) -> Window:
+        return self._only_window(slide_info)
+
+    def _only_window(self, slide_info: SlideInfo) -> Window:
         return single_window(
             slide_info,
             patch_size=self.patch_size,
