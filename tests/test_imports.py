@@ -23,7 +23,9 @@ ORDER = (
 INDEPENDENT = {"phantom": {"errors", "atomic"}}
 """Slides are made without the code that is tested on them."""
 
-TORCH_FREE = ("eosin.pipeline", "eosin.recipes", "eosin.train.stream", "eosin.report.preview")
+TORCH_FREE = (
+    "eosin.pipeline", "eosin.scan", "eosin.recipes", "eosin.train.stream", "eosin.report.preview",
+)  # fmt: skip
 """What the streaming install must import, and the command line before it knows what to do."""
 
 

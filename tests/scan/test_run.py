@@ -187,6 +187,17 @@ def test_unchanged_slides_are_not_looked_at_again(tmp_path):
     assert list_slides(tmp_path / "index.parquet")[2].path == "made://elsewhere/a"
 
 
+def test_a_slide_whose_mask_is_not_in_the_store_is_looked_at_again(tmp_path):
+    plan = plan_of(tissue_source=ListeningDetector())
+    row = scan(tmp_path, "made://a", plan=plan)["a"]
+    LOOKED_AT.clear()
+    store = MaskStore(tmp_path / "masks")
+    for _ in range(2):
+        assert scan(tmp_path, "made://a", plan=plan, mask_store=store)["a"] == row
+    assert LOOKED_AT == ["detect"]
+    assert len(list((tmp_path / "masks").rglob("*.png"))) == 1
+
+
 def test_rows_are_taken_over_only_where_the_plan_is_the_same(tmp_path):
     scan(tmp_path, "made://a")
     changed = plan_of(sampler=MultiMagnificationSampler(target_mpps=(0.5,), patch_size=32))

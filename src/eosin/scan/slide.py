@@ -66,7 +66,7 @@ def scan_slide(
     try:
         with plan.backend.open(path) as slide:
             before = known(slide.info.fingerprint)
-            if before is not None:
+            if before is not None and _has_mask(slide, plan, mask_store):
                 return replace(
                     before, path=path, name=found.name, num_bytes=found.num_bytes, duplicate_of=None
                 )
@@ -81,6 +81,11 @@ def scan_slide(
     return replace(
         found, problem=problem, fingerprint=found.fingerprint or _fingerprint_if_readable(path)
     )
+
+
+def _has_mask(slide: Slide, plan: ScanPlan, mask_store: MaskStore | None) -> bool:
+    # A scan also fills the store, which may be another one than last time.
+    return mask_store is None or mask_store.has(slide, plan.tissue_source)
 
 
 def _described(found: ScannedSlide, info: SlideInfo) -> ScannedSlide:
