@@ -18,6 +18,8 @@ from eosin.transforms import HEDColorAugmentation
 from eosin.views import RandomResizedCrop, ViewConfig
 from made_slides import file_pipeline, synthetic_pipeline, write_folder
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 VIEWS = (
     ViewConfig(name="global", crop=RandomResizedCrop(size=28, scale=(0.32, 1.0)), count=2),
     ViewConfig(name="local", crop=RandomResizedCrop(size=14), count=3),

@@ -16,6 +16,7 @@ from scipy.stats import chisquare
 
 from eosin.backends import OpenSlideBackend, SyntheticBackend
 from eosin.backends.synthetic import decode_coordinates
+from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError
 from eosin.filters import HSVPatchFilter, PatchFilter
 from eosin.pipeline import PatchPipeline
@@ -59,6 +60,13 @@ class FirstColumn(PatchFilter):
 class Nothing(PatchFilter):
     def accept(self, image):
         return False
+
+
+SETTING = {
+    "backend": r"reader\.mpp: was 0\.25, now 0\.26",
+    "shared_transforms": r"shared_transforms\.sigma: was 0\.05, now 0\.2",
+}
+"""What a changed setting is called in the message."""
 
 
 def busy_pipeline(num_slides=5, **settings):
@@ -257,8 +265,13 @@ def test_samples_that_were_read_ahead_are_neither_lost_nor_repeated(in_order):
     assert passed == in_order
 
 
-def test_the_state_is_small_whatever_the_number_of_slides():
-    assert len(json.dumps(busy_pipeline(3000).state_dict())) < 200
+def test_the_state_of_a_hundred_thousand_slides_is_below_a_megabyte():
+    entries = tuple(
+        SlideEntry(path=f"made://{n:06d}-{'long' * 12}.svs", fingerprint=f"{n:016x}")
+        for n in range(100_000)
+    )
+    assert len(json.dumps(busy_pipeline(slide_paths=entries).state_dict())) < 1e6
+    assert len(json.dumps(busy_pipeline(5).state_dict())) < 3000
 
 
 @pytest.mark.parametrize(
@@ -273,10 +286,12 @@ def test_the_state_is_small_whatever_the_number_of_slides():
         {"slide_sampling": "sequential"},
         {"tissue_detector": HSVTissueDetector(sat_range=(9, 255))},
         {"backend": SyntheticBackend(mpp=0.26)},
+        {"replacement": "without_replacement"},
     ],
 )
 def test_the_state_of_other_settings_is_refused_by_name(change):
-    with pytest.raises(CheckpointError, match="is of other settings"):
+    (name,) = change
+    with pytest.raises(CheckpointError, match=f"is of other settings: {SETTING.get(name, name)}"):
         busy_pipeline(**change).load_state_dict(busy_pipeline().state_dict())
 
 
@@ -321,7 +336,8 @@ def test_a_copy_goes_on_at_the_same_sample_with_slides_of_its_own(again, in_orde
     other = again(pipeline)
     pipeline.close()
     assert contents(other, 30) == in_order[10:]
-    assert other.state_dict()["settings"] == pipeline.state_dict()["settings"]
+    pipeline.next_index = 40
+    assert other.state_dict() == pipeline.state_dict()
 
 
 # What goes wrong
@@ -338,7 +354,9 @@ def test_bad_slides_are_skipped_and_reported():
     assert pipeline.quarantined == {"made://slide_0": "was made to fail"}
     rejections = pipeline.stats.rejections_by_slide
     assert rejections["made://slide_0", "unusable slide"] == 3
-    assert rejections["made://slide_2", "unreadable region"] == 3 * 32
+    # One place each: no other of that level can be read either.
+    assert rejections["made://slide_2", "unreadable region"] == 3
+    assert pipeline.stats.quarantined == {"slide": 1, "region": 3, "level": 1}
     assert pipeline.stats.problems["made://slide_2"] == "was made to fail"
 
 

@@ -76,7 +76,7 @@ class PatchDataset(IterableDataset[PatchItem]):
         self.rank = rank
         self.world_size = world_size
         # Workers that outlive an iteration have a copy of the pipeline and see this one number.
-        self._begin_at = torch.full((1,), _NOWHERE, dtype=torch.int64).share_memory_()
+        self._begin_at = torch.full((1,), _NOWHERE, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._is_workers_own = False
 
     def __iter__(self) -> Iterator[PatchItem]:

@@ -1,41 +1,55 @@
 """PatchPipeline: slides in, an endless or finite stream of patches out; what most people import."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from contextlib import closing
+from dataclasses import dataclass, field, fields
 from itertools import count, takewhile
 from pathlib import Path
-from typing import TypedDict
+
+import numpy as np
+from jaxtyping import Float
 
 from eosin.backends.base import SlideBackend
-from eosin.backends.files import file_fingerprint, find_slides
-from eosin.errors import CheckpointError, ConfigError, StreamStalledError
+from eosin.catalog import SlideEntry, SlideWeights
+from eosin.errors import ConfigError, StreamStalledError
 from eosin.filters.base import PatchFilter
-from eosin.plain import fingerprint
+from eosin.plain import Plain
 from eosin.sampling.base import PatchSampler
 from eosin.sampling.grid import GridSampler
 from eosin.sampling.random import RandomSampler
-from eosin.stream.ahead import map_ahead
-from eosin.stream.draw import PatchRecipe, draw_sample
+from eosin.stream.ahead import ByteBound, Watch, map_ahead
+from eosin.stream.checks import check_augmentation, check_grid, check_replacement
+from eosin.stream.draw import PatchRecipe
 from eosin.stream.grid import GridOrder
+from eosin.stream.listed import ListedOrder, SlideList, entries_of
+from eosin.stream.manifest import ManifestWriter
 from eosin.stream.order import LaneOrder, SlideSampling
+from eosin.stream.quarantine import QuarantineLog
 from eosin.stream.result import PatchResult, Rejection
-from eosin.stream.slides import SlideStore
-from eosin.stream.stats import StreamStats, summarize
-from eosin.tissue.base import TissueDetector
+from eosin.stream.retry import Retry
+from eosin.stream.search import Fruitless, Replacement, SampleSource
+from eosin.stream.slides import SlideStore, StoreLimits
+from eosin.stream.state import (
+    StreamState,
+    check_settings,
+    describe_list,
+    describe_settings,
+    digests_of,
+    resolve_lists,
+)
+from eosin.stream.stats import StreamStats, stalled, summarize
+from eosin.stream.watch import Patience
+from eosin.tissue.base import TissueSource
 from eosin.tissue.otsu import OtsuTissueDetector
+from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Transform
-from eosin.views import ViewConfig, check_views
+from eosin.views import ViewConfig
 
-_AHEAD_PER_THREAD = 8
+__all__ = ["PatchPipeline", "StreamState"]
 
-
-class StreamState(TypedDict):
-    """Where a stream is: everything else follows from its settings."""
-
-    next_index: int
-    settings: str
-    slides: str
+_AHEAD_PER_THREAD = 16
+_MAX_FAULTS = 128
+"""Cells of a grid in a row from the first that may break in a component."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,10 +62,10 @@ class PatchPipeline:
     pickled for another process, has the plan and the cursor, and opens slides of its own.
     """
 
-    slide_paths: str | Path | Sequence[str | Path]
-    """A folder, a slide, or a list of them."""
+    slide_paths: str | Path | Sequence[str | Path] | tuple[SlideEntry, ...]
+    """A folder, a slide, a table or index of slides, a list of these, or what was listed before."""
     backend: SlideBackend
-    tissue_detector: TissueDetector = field(default_factory=OtsuTissueDetector)
+    tissue_detector: TissueSource = field(default_factory=OtsuTissueDetector)
     sampler: PatchSampler | GridSampler = field(default_factory=RandomSampler)
     patch_filter: PatchFilter | None = None
     transforms: Transform | None = None
@@ -70,6 +84,12 @@ class PatchPipeline:
     cycle: bool = False
     """Whether to begin anew when every slide has had its visit."""
     seed: int = 0
+    where: str | None = None
+    """Condition on the slides' columns, such as `section == 'DX'`."""
+    weights: SlideWeights | None = None
+    """How often each slide has its turn; in passes, all alike, when None."""
+    replacement: Replacement = "with_replacement"
+    """Whether places may overlap, or each visit deals a slide's disjoint cells to its samples."""
     num_lanes: int = 1
     """Independent walks over the slides; sample i belongs to lane i % num_lanes."""
     max_candidates: int = 32
@@ -80,15 +100,41 @@ class PatchPipeline:
     """Share of slides that may turn out unusable before the stream stops."""
     num_threads: int = 0
     """Threads that read ahead; with 0 each patch is read when it is asked for."""
+    prefetch_bytes: int = 2**28
+    """Delivered bytes that may be ready ahead; one sample is read ahead in any case."""
+    mask_store: MaskStore | None = None
+    """Where tissue masks are kept; computed for every opening when None."""
+    retry: Retry = field(default_factory=Retry)
+    """How often errors of disks and networks are tried again."""
+    patience: Patience = field(default_factory=Patience)
+    """When a read that does not return is reported, and when the stream gives up."""
+    quarantine_log: Path | None = None
+    """File that a line of JSON is appended to for all that cannot be read."""
+    manifest: Path | None = None
+    """Folder that gets a table of all that was delivered."""
 
     def __post_init__(self) -> None:
         self._check()
-        paths = find_slides(self.slide_paths)
+        self.stats = StreamStats()
+        self.next_index = 0
+        self._entries = entries_of(self.slide_paths, self.where)
+        self._recipe = PatchRecipe(
+            seed=self.seed,
+            patch_filter=self.patch_filter,
+            transforms=self.transforms,
+            shared_transforms=self.shared_transforms,
+            views=None if self.views is None else tuple(self.views),
+            has_checksum=self.manifest is not None,
+        )
+        self._weights: Float[np.ndarray, " slides"] | None = None
+        if self.weights is not None:
+            # As precise as a state holds them.
+            self._weights = self.weights.weights(self._entries).astype(np.float32)
         per_slide = self.patches_per_slide
         if isinstance(self.sampler, PatchSampler) and self.sampler.max_per_slide is not None:
             per_slide = min(per_slide, self.sampler.max_per_slide)
         self.order = LaneOrder(
-            num_slides=len(paths),
+            num_slides=len(self._entries),
             seed=self.seed,
             slide_sampling=self.slide_sampling,
             cycle=self.cycle,
@@ -96,47 +142,67 @@ class PatchPipeline:
             pool_size=self.pool_size,
             patches_per_slide=per_slide,
             patches_per_visit=self.patches_per_visit,
+            weights=self._weights,
         )
+        self._log = QuarantineLog(self.quarantine_log, self.stats.quarantined)
+        self._writer: ManifestWriter | None = None
+        self._own_digests: tuple[str, ...] | None = None
+        all_of_them = SlideList(
+            from_index=0, numbers=tuple(range(len(self._entries))), weights=self._weights
+        )
+        self._take_up((all_of_them,), gone=(), gone_digests=())
+
+    def _take_up(
+        self,
+        lists: tuple[SlideList, ...],
+        *,
+        gone: tuple[SlideEntry, ...],
+        gone_digests: tuple[str, ...],
+    ) -> None:
+        """Draw from these lists from now on; slides are opened anew."""
+        num_here = len(self._entries)
+        self._gone_digests = gone_digests
+        self._listed = ListedOrder(self.order, lists)
         self._store = SlideStore(
-            paths,
+            (*self._entries, *gone),
             self.backend,
             self.tissue_detector,
-            max_open_slides=self.max_open_slides or self.num_lanes * self.pool_size,
-            max_quarantined_fraction=self.max_quarantined_fraction,
+            limits=StoreLimits(
+                max_open_slides=self.max_open_slides or self.num_lanes * self.pool_size,
+                max_quarantined_fraction=self.max_quarantined_fraction,
+                retry=self.retry,
+            ),
+            masks=self.mask_store,
+            log=self._log,
+            gone=frozenset(range(num_here, num_here + len(gone))),
         )
-        self._recipe = PatchRecipe(
-            seed=self.seed,
-            patch_filter=self.patch_filter,
-            transforms=self.transforms,
-            shared_transforms=self.shared_transforms,
-            views=None if self.views is None else tuple(self.views),
-        )
-        self.stats = StreamStats()
-        self._grid = (
-            GridOrder(self._store, self.sampler, self.order, self.stats.count_rejections)
-            if isinstance(self.sampler, GridSampler)
-            else None
-        )
-        self._slides_fingerprint: str | None = None
-        self.next_index = 0
+        self._grid: GridOrder | None = None
+        self._source: SampleSource | None = None
+        if isinstance(self.sampler, GridSampler):
+            self._grid = GridOrder(
+                self._store, self.sampler, self.order, self.stats.count_rejections
+            )
+        else:
+            self._source = SampleSource(
+                order=self._listed,
+                store=self._store,
+                sampler=self.sampler,
+                recipe=self._recipe,
+                max_candidates=self.max_candidates,
+                replacement=self.replacement,
+            )
 
     def _check(self) -> None:
-        if self.views is not None:
-            check_views(self.views)
-            if self.transforms is not None:
-                raise ConfigError(
-                    "transforms and views exclude each other; put what all views share into "
-                    "shared_transforms and the rest into each ViewConfig"
-                )
-        elif self.shared_transforms is not None:
-            raise ConfigError("shared_transforms needs views; without them use transforms")
-        if isinstance(self.sampler, GridSampler) and self.num_lanes > 1:
-            raise ConfigError(f"num_lanes={self.num_lanes} needs a random sampler; a grid has one")
+        check_augmentation(self.transforms, self.shared_transforms, self.views)
+        if isinstance(self.sampler, GridSampler):
+            check_grid(self.num_lanes, self.weights, self.replacement)
+        check_replacement(self.replacement)
         for name, least in (
             ("seed", 0),
             ("max_candidates", 1),
             ("max_open_slides", 1),
             ("num_threads", 0),
+            ("prefetch_bytes", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -149,7 +215,7 @@ class PatchPipeline:
     @property
     def slides(self) -> tuple[str, ...]:
         """Paths of the slides, in the order of the list."""
-        return self._store.paths
+        return tuple(entry.path for entry in self._entries)
 
     @property
     def quarantined(self) -> dict[str, str]:
@@ -172,22 +238,31 @@ class PatchPipeline:
             StreamStalledError: If no slide gives a sample, or no cell of a whole grid is accepted.
         """
         turned_away: list[Rejection] = []
+        num_faults = 0
         drawn = map_ahead(
             self._draw,
             indices,
             num_threads=self.num_threads,
             depth=self.num_threads * _AHEAD_PER_THREAD,
+            bound=ByteBound(self.prefetch_bytes, lambda drawn: drawn[1].num_bytes),
+            watch=Watch(self._store.activities, self.patience),
         )
-        for index, result in drawn:
-            if isinstance(result, PatchResult):
-                turned_away.clear()
-                self.stats.count(result)
-                yield result
-                continue
-            self.stats.count_rejections(result)
-            turned_away.extend(result)
-            if self._grid is None or not self._grid.first_pass_has(len(turned_away)):
-                raise self._stalled(index, tuple(turned_away))
+        # A stream that stalls must end its threads, though the error's traceback holds them.
+        with closing(drawn):
+            for index, result in drawn:
+                if isinstance(result, PatchResult):
+                    turned_away.clear()
+                    num_faults = 0
+                    self._record(result)
+                    yield result
+                    continue
+                self.stats.count_rejections(result.rejections)
+                turned_away.extend(result.rejections)
+                num_faults += result.error is not None
+                num = len(turned_away)
+                is_broken = num_faults == num >= _MAX_FAULTS
+                if self._grid is None or is_broken or not self._grid.first_pass_has(num):
+                    raise self._stalled(index, tuple(turned_away)) from result.error
 
     def read(self, index: int) -> PatchResult:
         """Return sample `index` again, or before its time; the cursor stays where it is.
@@ -200,65 +275,94 @@ class PatchPipeline:
         if isinstance(result, PatchResult):
             return result
         if self._grid is None:
-            raise self._stalled(index, result)
-        raise IndexError(f"sample {index} is turned away: {summarize(result)}")
+            raise self._stalled(index, result.rejections) from result.error
+        raise IndexError(f"sample {index} is turned away: {summarize(result.rejections)}")
 
     def state_dict(self) -> StreamState:
-        """Return where the stream is: what was delivered, not what was read ahead."""
+        """Return where the stream is: what was delivered, not what was read ahead.
+
+        What was delivered stands in the manifest by then, where there is one.
+        """
+        self._flush()
+        digests = (*self._digests, *self._gone_digests)
+        names = [entry.name for entry in self._store.entries]
         return StreamState(
             next_index=self.next_index,
-            settings=self.settings_fingerprint,
-            slides=self.slides_fingerprint,
+            settings=self.settings,
+            lists=[describe_list(one, names, digests) for one in self._listed.lists],
         )
 
-    def load_state_dict(self, state: StreamState) -> None:
+    def load_state_dict(self, state: StreamState, *, extend: bool = False) -> None:
         """Go on where another pipeline of the same settings and slides was.
 
+        Args:
+            state: Of the other pipeline.
+            extend: Whether this pipeline's slides may be others. They take over in each lane with
+                its next window; samples before that stay what they were.
+
         Raises:
-            CheckpointError: If settings or slides differ, since the samples would.
+            CheckpointError: If settings or slides differ, since the samples would; by name.
         """
-        for name, mine in (
-            ("settings", self.settings_fingerprint),
-            ("slides", self.slides_fingerprint),
-        ):
-            if state[name] != mine:  # type: ignore[literal-required]
-                raise CheckpointError(
-                    f"the stream's state is of other {name} (fingerprint {state[name]}, "  # type: ignore[literal-required]
-                    f"here {mine}); give the same {name}, or start a new stream"
-                )
+        check_settings(state, self.settings)
+        if extend and not self.cycle:
+            raise ConfigError("extend=True needs cycle=True; a stream that ends has one list")
+        resolved = resolve_lists(state, self._entries, self._digests, self._weights, extend=extend)
+        self._take_up(resolved.lists, gone=resolved.gone, gone_digests=resolved.gone_digests)
         self.next_index = state["next_index"]
 
     @property
-    def settings_fingerprint(self) -> str:
-        """Changes with every setting that changes a sample."""
-        return fingerprint(
-            [
-                self.backend,
-                self.tissue_detector,
-                self.sampler,
-                self._recipe,
-                # How many slides there are belongs to the slides.
-                replace(self.order, num_slides=1),
-                self.max_candidates,
-            ]
+    def settings(self) -> dict[str, Plain]:
+        """Every setting that changes a sample, as plain values."""
+        return describe_settings(
+            {
+                "reader": self.backend,
+                "tissue_detector": self.tissue_detector,
+                "sampler": self.sampler,
+                "patch_filter": self.patch_filter,
+                "transforms": self.transforms,
+                "shared_transforms": self.shared_transforms,
+                "views": self._recipe.views,
+                "seed": self.seed,
+                "slide_sampling": self.slide_sampling,
+                "cycle": self.cycle,
+                "num_lanes": self.num_lanes,
+                "pool_size": self.pool_size,
+                "patches_per_slide": self.order.patches_per_slide,
+                "patches_per_visit": self.patches_per_visit,
+                "max_candidates": self.max_candidates,
+                "replacement": self.replacement,
+            }
         )
 
     @property
-    def slides_fingerprint(self) -> str:
-        """Changes with the content and order of the slides, not with the folder they are in."""
-        if self._slides_fingerprint is None:
-            with ThreadPoolExecutor(8) as executor:
-                self._slides_fingerprint = fingerprint(list(executor.map(_content, self.slides)))
-        return self._slides_fingerprint
+    def _digests(self) -> tuple[str, ...]:
+        if self._own_digests is None:
+            self._own_digests = digests_of(self._entries)
+        return self._own_digests
 
     def close(self) -> None:
-        """Close the slides; using the pipeline again opens them anew."""
+        """Close the slides and write out the manifest; using the pipeline again opens them anew."""
+        self._flush()
         self._store.close()
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         """Copy and pickle the plan and the cursor; open files and locks stay behind."""
         plan = {f.name: getattr(self, f.name) for f in fields(self)}
-        return _restored, ({**plan, "slide_paths": self.slides}, self.next_index)
+        # What was listed stays, though the folder may have changed meanwhile.
+        plan |= {"slide_paths": self._entries, "where": None}
+        gone = self._store.entries[len(self._entries) :]
+        return _restored, (plan, self.next_index, self._listed.lists, gone, self._gone_digests)
+
+    def _record(self, result: PatchResult) -> None:
+        self.stats.count(result)
+        if self.manifest is not None:
+            if self._writer is None:
+                self._writer = ManifestWriter(self.manifest, self.settings)
+            self._writer.record(result)
+
+    def _flush(self) -> None:
+        if self._writer is not None:
+            self._writer.flush()
 
     def _has(self, index: int) -> bool:
         if index < 0:
@@ -271,41 +375,26 @@ class PatchPipeline:
         num_samples = self.order.num_samples
         return num_samples is None or index < num_samples
 
-    def _draw(self, index: int) -> tuple[int, PatchResult | tuple[Rejection, ...]]:
+    def _draw(self, index: int) -> tuple[int, PatchResult | Fruitless]:
         if not self._has(index):
             raise IndexError(f"the stream has no sample {index}: it begins at 0, or ends before")
-        if self._grid is not None:
-            return index, self._grid.draw(index, self._recipe)
-        assert isinstance(self.sampler, PatchSampler)
-        return index, draw_sample(
-            index,
-            self.order.slides_of(index),
-            self._store,
-            self.sampler,
-            self._recipe,
-            max_candidates=self.max_candidates,
-        )
+        if self._source is not None:
+            return index, self._source.draw(index)
+        assert self._grid is not None
+        return index, self._grid.draw(index, self._recipe)
 
     def _stalled(self, index: int, rejections: tuple[Rejection, ...]) -> StreamStalledError:
-        shares = summarize(rejections)
-        causes = f"{len(rejections)} candidates were turned away ({shares})" if shares else ""
-        problems = {**self.stats.problems, **self.quarantined}
-        example = "; for one, {}: {}".format(*problems.popitem()) if problems else ""
-        return StreamStalledError(
-            f"no slide gives sample {index}: {causes or 'no slide has a place for it'}{example}; "
-            "look at the slides with 'eosin preview', or loosen what turns them away"
-        )
+        return stalled(index, rejections, {**self.stats.problems, **self.quarantined})
 
 
-def _restored(plan: Mapping[str, object], next_index: int) -> PatchPipeline:
+def _restored(
+    plan: Mapping[str, object],
+    next_index: int,
+    lists: tuple[SlideList, ...],
+    gone: tuple[SlideEntry, ...],
+    gone_digests: tuple[str, ...],
+) -> PatchPipeline:
     pipeline = PatchPipeline(**plan)  # type: ignore[arg-type]
+    pipeline._take_up(lists, gone=gone, gone_digests=gone_digests)
     pipeline.next_index = next_index
     return pipeline
-
-
-def _content(path: str) -> str:
-    try:
-        return file_fingerprint(path)
-    except OSError:
-        # Unreadable now and unreadable later are the same; its name is all there is.
-        return f"unreadable {path.rsplit('/', 1)[-1]}"

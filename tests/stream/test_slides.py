@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from eosin.backends import SlideBackend, SyntheticBackend
+from eosin.catalog import SlideEntry
 from eosin.errors import NoPlaceError, SlideError, SlideOpenError, StreamStalledError
-from eosin.stream.slides import SlideStore
+from eosin.stream.slides import SlideStore, StoreLimits
 from eosin.tissue import HSVTissueDetector, TissueDetector
 from made_slides import names
 
@@ -41,11 +42,10 @@ class SlowDetector(TissueDetector):
 def store_of(num_slides=4, *, detector=None, max_open=2, max_bad=0.5, **settings):
     backend = CountingBackend(SyntheticBackend(**settings))
     store = SlideStore(
-        names(num_slides),
+        [SlideEntry(path=name) for name in names(num_slides)],
         backend,
         detector or HSVTissueDetector(),
-        max_open_slides=max_open,
-        max_quarantined_fraction=max_bad,
+        limits=StoreLimits(max_open_slides=max_open, max_quarantined_fraction=max_bad),
     )
     return store, backend
 

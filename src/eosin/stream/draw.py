@@ -1,28 +1,44 @@
-"""One sample from its number: choose, read, judge, and go on to the next place or slide.
+"""What happens to one candidate: it is read, judged, and made into a sample."""
 
-slides of i ─magnification→ mpp ─place→ coordinate ─read→ rgb ─accept→ views
-                   └ once       └───── again after a rejection ─────┘
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
-from eosin.backends.patch import read_patch
-from eosin.errors import MissingMppError, NoPlaceError, SlideError, SlideReadError
+from eosin.catalog.entry import SlideEntry, Value
+from eosin.errors import (
+    ConfigError,
+    MissingDependencyError,
+    MissingMppError,
+    NoPlaceError,
+    SlideError,
+    SlideReadError,
+    StreamStalledError,
+)
 from eosin.filters.base import PatchFilter
-from eosin.geometry import PatchCoordinate
+from eosin.geometry import PatchCoordinate, SlideInfo
 from eosin.randomness import Purpose, rng_at
-from eosin.sampling.base import PatchSampler
-from eosin.stream.result import PatchResult, Rejection
+from eosin.stream.result import PatchResult, Rejection, checksum
 from eosin.stream.slides import ReadySlide, SlideStore
 from eosin.tissue.mask import Extent
 from eosin.transforms.base import Image, Transform
 from eosin.transforms.parameters import Parameters
 from eosin.views import ViewConfig, draw_views, replay_views
 
-_MAX_FRUITLESS_SLIDES = 64
-"""Slides whose candidates may all be turned away before a sample counts as impossible."""
+UNREADABLE = "unreadable region"
+"""Cause of a rejection that says something about the slide's file."""
+
+STOPPING = (ConfigError, MissingDependencyError, StreamStalledError)
+"""Errors that no other patch or slide helps against."""
+
+
+class Refusal(NamedTuple):
+    """Why a candidate gives nothing."""
+
+    rejection: Rejection
+    error: Exception | None = None
+    """What broke, where something did."""
+    is_fault: bool = False
+    """Whether it broke in a component, and so on no account of the slide's."""
 
 
 class Augmented(NamedTuple):
@@ -43,25 +59,34 @@ class PatchRecipe:
     transforms: Transform | None
     shared_transforms: Transform | None
     views: tuple[ViewConfig, ...] | None
+    has_checksum: bool = False
+    """Whether samples carry the CRC-32 of their pixels before augmentation."""
 
     def read(
-        self, ready: ReadySlide, coordinate: PatchCoordinate
-    ) -> tuple[Image | None, Rejection | None]:
+        self, store: SlideStore, ready: ReadySlide, coordinate: PatchCoordinate
+    ) -> Image | Refusal:
         """Return the accepted patch, or why there is none."""
         path = coordinate.slide_path
         try:
-            image = read_patch(ready.slide, coordinate)
+            image = store.read(ready, coordinate)
         except SlideReadError as error:
-            return None, Rejection(
-                slide_path=path,
-                cause="unreadable region",
-                detail=error.reason,
-                coordinate=coordinate,
+            rejection = Rejection(
+                slide_path=path, cause=UNREADABLE, detail=error.reason, coordinate=coordinate
             )
-        if self.patch_filter is not None and not self.patch_filter.accept(image):
-            cause = type(self.patch_filter).__name__
-            return None, Rejection(slide_path=path, cause=cause, coordinate=coordinate)
-        return image, None
+            broken = error.__cause__
+            return Refusal(rejection, broken if isinstance(broken, Exception) else None)
+        if self.patch_filter is None:
+            return image
+        cause = type(self.patch_filter).__name__
+        try:
+            is_accepted = self.patch_filter.accept(image)
+        except STOPPING:
+            raise
+        except Exception as error:  # noqa: BLE001
+            return refusal_of(error, f"{cause} failed", path, coordinate)
+        if is_accepted:
+            return image
+        return Refusal(Rejection(slide_path=path, cause=cause, coordinate=coordinate))
 
     def finish(
         self,
@@ -69,15 +94,23 @@ class PatchRecipe:
         image: Image,
         ready: ReadySlide,
         coordinate: PatchCoordinate,
+        entry: SlideEntry,
         rejections: Sequence[Rejection],
-    ) -> PatchResult:
-        """Return an accepted patch as the sample with this number."""
+    ) -> PatchResult | Refusal:
+        """Return an accepted patch as the sample with this number, or why it cannot be."""
         info = ready.slide.info
         level = info.levels[coordinate.level]
         extent = Extent(
             coordinate.read_width * level.downsample, coordinate.read_height * level.downsample
         )
-        augmented = self._augment(index, image)
+        # Before the augmentation, which need not leave the pixels alone.
+        crc = checksum(image) if self.has_checksum else None
+        try:
+            augmented = self._augment(index, image)
+        except STOPPING:
+            raise
+        except Exception as error:  # noqa: BLE001
+            return refusal_of(error, "augmentation failed", info.path, coordinate)
         return PatchResult(
             index=index,
             image=augmented.whole,
@@ -85,12 +118,8 @@ class PatchRecipe:
             augmentation=augmented.drawn,
             coordinate=coordinate,
             tissue_fraction=ready.tissue.fraction(coordinate.x, coordinate.y, extent),
-            slide_metadata={
-                "name": info.path.rsplit("/", 1)[-1],
-                "fingerprint": info.fingerprint,
-                "vendor": info.vendor,
-                "mpp_source": info.mpp_source,
-            },
+            slide_metadata=_metadata(info, entry.metadata),
+            pixels_crc32=crc,
             rejections=tuple(rejections),
         )
 
@@ -108,66 +137,17 @@ class PatchRecipe:
         return Augmented({"transforms": of_patch}, whole, None)
 
 
-def draw_sample(
-    index: int,
-    slides: Iterable[int],
-    store: SlideStore,
-    sampler: PatchSampler,
-    recipe: PatchRecipe,
-    *,
-    max_candidates: int,
-) -> PatchResult | tuple[Rejection, ...]:
-    """Return sample `index`, or what was tried when no slide gives it.
-
-    Args:
-        index: Number of the sample.
-        slides: Its slide and the substitutes, in the order to try.
-        store: Where slides come from.
-        sampler: Chooses magnification and places.
-        recipe: Reads, judges and augments.
-        max_candidates: Places to try on one slide.
-    """
-    rejections: list[Rejection] = []
-    for substitution, number in enumerate(slides):
-        if len(rejections) >= _MAX_FRUITLESS_SLIDES * max_candidates:
-            break
-        try:
-            ready = store.get(number)
-            mpp = _magnification(index, number, ready, store, sampler, seed=recipe.seed)
-            for candidate in range(max_candidates):
-                # Attempts go on counting over substitutes, so that no two share a generator.
-                attempt = substitution * max_candidates + candidate
-                rng = rng_at(recipe.seed, Purpose.PLACE, index, attempt)
-                coordinate = sampler.place(rng, ready.slide.info, ready.tissue, mpp)
-                image, rejection = recipe.read(ready, coordinate)
-                if image is not None:
-                    return recipe.finish(index, image, ready, coordinate, rejections)
-                if rejection is not None:
-                    rejections.append(rejection)
-        except SlideError as error:
-            rejections.append(slide_rejection(error))
-    return tuple(rejections)
-
-
-def _magnification(
-    index: int,
-    number: int,
-    ready: ReadySlide,
-    store: SlideStore,
-    sampler: PatchSampler,
-    *,
-    seed: int,
-) -> float:
-    """Draw the magnification; not again after a rejection, nor differently on a substitute.
-
-    So what the filter turns away cannot bias the mix.
-    """
-    try:
-        rng = rng_at(seed, Purpose.MAGNIFICATION, index)
-        return sampler.magnification(rng, ready.slide.info)
-    except SlideError as error:
-        store.quarantine(number, error)
-        raise
+def refusal_of(
+    error: Exception, cause: str, slide_path: str, coordinate: PatchCoordinate | None = None
+) -> Refusal:
+    """Return what an error that is not the slide's counts as."""
+    rejection = Rejection(
+        slide_path=slide_path,
+        cause=cause,
+        detail=f"{type(error).__name__}: {error}",
+        coordinate=coordinate,
+    )
+    return Refusal(rejection, error, is_fault=True)
 
 
 def slide_rejection(error: SlideError) -> Rejection:
@@ -175,3 +155,14 @@ def slide_rejection(error: SlideError) -> Rejection:
     causes = {NoPlaceError: "no place", MissingMppError: "no microns per pixel"}
     cause = causes.get(type(error), "unusable slide")
     return Rejection(slide_path=error.path, cause=cause, detail=error.reason)
+
+
+def _metadata(info: SlideInfo, of_entry: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what the list knows of a slide, and what its reader does."""
+    return {
+        **of_entry,
+        "name": info.path.rsplit("/", 1)[-1],
+        "fingerprint": info.fingerprint,
+        "vendor": info.vendor,
+        "mpp_source": info.mpp_source,
+    }

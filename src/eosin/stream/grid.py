@@ -9,9 +9,10 @@ from typing import final
 from eosin.errors import SlideError
 from eosin.geometry import PatchCoordinate
 from eosin.sampling.grid import GridSampler
-from eosin.stream.draw import PatchRecipe, slide_rejection
+from eosin.stream.draw import PatchRecipe, Refusal, slide_rejection
 from eosin.stream.order import LaneOrder
 from eosin.stream.result import PatchResult, Rejection
+from eosin.stream.search import Fruitless
 from eosin.stream.slides import SlideStore
 
 _MAX_LISTED_SLIDES = 2
@@ -50,7 +51,7 @@ class GridOrder:
         with self._lock:
             return self._count_up_to(index)
 
-    def draw(self, index: int, recipe: PatchRecipe) -> PatchResult | tuple[Rejection, ...]:
+    def draw(self, index: int, recipe: PatchRecipe) -> PatchResult | Fruitless:
         """Return sample `index`, or why its cell is turned away."""
         try:
             with self._lock:
@@ -58,11 +59,14 @@ class GridOrder:
                 coordinate = self._places(slide)[cell]
             ready = self._store.get(slide)
         except SlideError as error:
-            return (slide_rejection(error),)
-        image, rejection = recipe.read(ready, coordinate)
-        if image is None:
-            return () if rejection is None else (rejection,)
-        return recipe.finish(index, image, ready, coordinate, ())
+            return Fruitless((slide_rejection(error),))
+        image = recipe.read(self._store, ready, coordinate)
+        if isinstance(image, Refusal):
+            return Fruitless((image.rejection,), image.error)
+        result = recipe.finish(index, image, ready, coordinate, self._store.entries[slide], ())
+        if isinstance(result, Refusal):
+            return Fruitless((result.rejection,), result.error)
+        return result
 
     def _locate(self, index: int) -> tuple[int, int]:
         if not self._count_up_to(index):
@@ -92,7 +96,9 @@ class GridOrder:
 
     def _no_cell(self, slide: int) -> Rejection:
         detail = f"no cell of the grid has {self._sampler.tissue_threshold:.0%} tissue"
-        return Rejection(slide_path=self._store.paths[slide], cause="no place", detail=detail)
+        return Rejection(
+            slide_path=self._store.entries[slide].path, cause="no place", detail=detail
+        )
 
     def _places(self, slide: int) -> list[PatchCoordinate]:
         if slide not in self._cells:

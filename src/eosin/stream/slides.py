@@ -1,19 +1,48 @@
 """Slides while a stream runs: opened when needed, a bounded number at a time, masks computed once.
 
-A slide that cannot be used goes into quarantine, which only saves the time of failing again: the
-samples are the same with and without it. Safe from several threads.
+What cannot be read goes into quarantine, which only saves the time of failing again: the samples
+are the same with and without it. Safe from several threads.
 """
 
 import threading
-from collections import OrderedDict
+import zlib
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
 
 from eosin.backends.base import Slide, SlideBackend
-from eosin.errors import NoPlaceError, SlideError, StreamStalledError
-from eosin.tissue.base import TissueDetector
-from eosin.tissue.mask import TissueMask
+from eosin.backends.patch import read_patch
+from eosin.catalog.entry import SlideEntry
+from eosin.errors import (
+    ConfigError,
+    EosinError,
+    NoPlaceError,
+    SlideError,
+    SlideOpenError,
+    SlideReadError,
+    StreamStalledError,
+)
+from eosin.geometry import PatchCoordinate, SlideInfo
+from eosin.randomness import Purpose, rng_at
+from eosin.sampling.base import PatchSampler
+from eosin.stream.quarantine import QuarantineLog
+from eosin.stream.retry import Retry, may_pass
+from eosin.stream.watch import Activities
+from eosin.tissue.base import TissueSource
+from eosin.tissue.mask import Extent, TissueMask
+from eosin.tissue.store import MaskStore
+from eosin.transforms.base import Image
+
+_NUM_PROBES = 8
+"""Places of a level that must all be unreadable for the level to count as such."""
+
+_PROBE_PX = 64
+_MAX_GIVEN_UP = 3
+"""Reads of a slide that were tried again in vain; after them its reads are tried once."""
+
+_MAX_BAD_REGIONS = 65536
+_MAX_CELL_LISTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +51,38 @@ class ReadySlide:
 
     slide: Slide
     tissue: TissueMask
+    number: int = 0
+    """Of the slide in its store."""
+    _cells: OrderedDict[float, Sequence[PatchCoordinate]] = field(default_factory=OrderedDict)
+
+    def cells(self, sampler: PatchSampler, mpp: float) -> Sequence[PatchCoordinate]:
+        """Return the sampler's disjoint patches, listed once for each magnification in use."""
+        listed = self._cells.get(mpp)
+        if listed is None:
+            listed = sampler.cells(self.slide.info, self.tissue, mpp)
+            self._cells[mpp] = listed
+            while len(self._cells) > _MAX_CELL_LISTS:
+                self._cells.popitem(last=False)
+        return listed
+
+
+class _Region(NamedTuple):
+    number: int
+    x: int
+    y: int
+    level: int
+    read_width: int
+    read_height: int
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreLimits:
+    """How much a store holds and puts up with."""
+
+    max_open_slides: int
+    max_quarantined_fraction: float
+    retry: Retry = field(default_factory=Retry)
 
 
 @final
@@ -30,22 +91,43 @@ class SlideStore:
 
     def __init__(
         self,
-        paths: Sequence[str],
+        entries: Sequence[SlideEntry],
         backend: SlideBackend,
-        detector: TissueDetector,
+        tissue_source: TissueSource,
         *,
-        max_open_slides: int,
-        max_quarantined_fraction: float,
+        limits: StoreLimits,
+        masks: MaskStore | None = None,
+        log: QuarantineLog | None = None,
+        gone: frozenset[int] = frozenset(),
     ) -> None:
-        self.paths = tuple(paths)
+        """Take slides and what reads them; nothing is opened yet.
+
+        Args:
+            entries: The slides; their numbers are their places here.
+            backend: Opens them.
+            tissue_source: Gives their masks.
+            limits: How much is held and put up with.
+            masks: Where masks are kept on disk.
+            log: Where quarantine is written down.
+            gone: Numbers of slides that an earlier list had and that are not there any more.
+        """
+        self.entries = tuple(entries)
+        self.activities = Activities()
         self._backend = backend
-        self._detector = detector
-        self._max_open = max_open_slides
-        self._max_quarantined = max_quarantined_fraction * len(self.paths)
+        self._tissue_source = tissue_source
+        self._limits = limits
+        self._masks = masks
+        self._log = log or QuarantineLog()
+        self._gone = gone
+        self._max_bad = limits.max_quarantined_fraction * (len(self.entries) - len(gone))
         self._lock = threading.Lock()
-        self._slide_locks = [threading.Lock() for _ in self.paths]
+        self._slide_locks = [threading.Lock() for _ in self.entries]
         self._ready: OrderedDict[int, ReadySlide] = OrderedDict()
         self._quarantined: dict[int, SlideError] = {}
+        self._num_bad = 0
+        self._bad_regions: dict[_Region, str] = {}
+        self._dead_levels: dict[tuple[int, int], bool] = {}
+        self._num_given_up: Counter[int] = Counter()
 
     def get(self, number: int) -> ReadySlide:
         """Return a slide, open and with its mask.
@@ -59,18 +141,93 @@ class SlideStore:
         with self._slide_locks[number]:
             failure = self._quarantined.get(number)
             if failure is not None:
+                self._check_share(failure)
                 raise type(failure)(failure.path, failure.reason)
+            ready = self._recent(number)
+            if ready is not None:
+                return ready
             try:
-                return self._recent(number) or self._prepare(number)
+                with self.activities.doing(f"opening {self.entries[number].path}"):
+                    return self._prepare_persistently(number)
             except SlideError as error:
                 self.quarantine(number, error)
                 raise
+
+    def read(self, ready: ReadySlide, coordinate: PatchCoordinate) -> Image:
+        """Return the pixels of a patch, trying again what may pass.
+
+        Raises:
+            SlideReadError: If they cannot be decoded; the same each time.
+        """
+        at = coordinate
+        region = _Region(ready.number, at.x, at.y, at.level, at.read_width, at.read_height)
+        known = self._bad_regions.get(region)
+        if known is not None:
+            raise SlideReadError(at.slide_path, known)
+        try:
+            with self.activities.doing(f"reading {at.slide_path}"):
+                return self._read_persistently(ready, coordinate)
+        except SlideReadError as error:
+            self._note_region(region, ready, error)
+            raise
+
+    def is_dead(self, ready: ReadySlide, level: int) -> bool:
+        """Return whether a level is unreadable at all of several places.
+
+        Asked when a sample could not read its place. The places are the level's own, so the answer
+        does not depend on who asks first, and giving up on it is no matter of history.
+        """
+        key = (ready.number, level)
+        if key not in self._dead_levels:
+            reason = self._probe(ready, level)
+            with self._lock:
+                is_new = key not in self._dead_levels
+                self._dead_levels[key] = reason is not None
+            if reason is not None and is_new:
+                self._log.note(
+                    "level",
+                    slide_path=ready.slide.info.path,
+                    fingerprint=ready.slide.info.fingerprint,
+                    cause="unreadable level",
+                    reason=reason,
+                    where={"level": level},
+                )
+        return self._dead_levels[key]
 
     @property
     def quarantined(self) -> dict[str, str]:
         """Slides that cannot be used, each with the reason."""
         with self._lock:
-            return {self.paths[n]: error.reason for n, error in self._quarantined.items()}
+            return {self.entries[n].path: e.reason for n, e in self._quarantined.items()}
+
+    def quarantine(self, number: int, error: SlideError) -> None:
+        """Remember that a slide cannot be used, and why.
+
+        Raises:
+            StreamStalledError: If too many slides cannot be used.
+        """
+        with self._lock:
+            is_new = number not in self._quarantined
+            # A copy without the traceback, which would keep the slide and its mask in memory.
+            self._quarantined[number] = type(error)(error.path, error.reason)
+            self._num_bad = len(self._quarantined.keys() - self._gone)
+        entry = self.entries[number]
+        if is_new and number not in self._gone:
+            self._log.note(
+                "slide",
+                slide_path=entry.path,
+                fingerprint=entry.fingerprint,
+                cause=type(error).__name__,
+                reason=error.reason,
+            )
+        self._check_share(error)
+
+    def _check_share(self, error: SlideError) -> None:
+        if self._num_bad > max(1, self._max_bad):
+            raise StreamStalledError(
+                f"{self._num_bad} of {len(self.entries)} slides cannot be used, the last because: "
+                f"{error}; mend the list, or raise max_quarantined_fraction"
+            ) from error
 
     def close(self) -> None:
         """Close every open slide; later use opens them again."""
@@ -85,39 +242,138 @@ class SlideStore:
                 self._ready.move_to_end(number)
             return ready
 
-    def _prepare(self, number: int) -> ReadySlide:
-        slide = self._backend.open(self.paths[number])
+    def _prepare_persistently(self, number: int) -> ReadySlide:
+        if number in self._gone:
+            raise SlideOpenError(self.entries[number].path, "is not in the list any more")
         try:
-            ready = ReadySlide(slide, self._find_tissue(slide))
-        except SlideError:
-            slide.close()
+            return self._prepare(number)
+        except SlideError as error:
+            failure = error
+        for _ in self._limits.retry.pauses():
+            if not may_pass(failure, failure.path):
+                break
+            try:
+                return self._prepare(number)
+            except SlideError as error:
+                failure = error
+        raise failure
+
+    def _prepare(self, number: int) -> ReadySlide:
+        entry = self.entries[number]
+        try:
+            slide = self._backend.open(entry.path)
+            try:
+                _check_content(slide, entry)
+                ready = ReadySlide(slide, self._find_tissue(slide), number)
+            except Exception:
+                slide.close()
+                raise
+        except EosinError:
             raise
+        except Exception as error:
+            # A reader or detector that breaks on one slide must not stop the run.
+            raise SlideOpenError(entry.path, f"{type(error).__name__}: {error}") from error
         with self._lock:
             self._ready[number] = ready
-            while len(self._ready) > self._max_open:
+            while len(self._ready) > self._limits.max_open_slides:
                 # Not closed here: another thread may be reading. It closes with its last reader.
                 self._ready.popitem(last=False)
         return ready
 
     def _find_tissue(self, slide: Slide) -> TissueMask:
-        tissue = self._detector.tissue(slide)
+        if self._masks is None:
+            tissue = self._tissue_source.tissue(slide)
+        else:
+            tissue = self._masks.tissue(slide, self._tissue_source)
         if not tissue.mask.any():
-            detector = type(self._detector).__name__
-            raise NoPlaceError(slide.info.path, f"{detector} finds no tissue on it")
+            source = type(self._tissue_source).__name__
+            raise NoPlaceError(slide.info.path, f"{source} finds no tissue on it")
         return tissue
 
-    def quarantine(self, number: int, error: SlideError) -> None:
-        """Remember that a slide cannot be used, and why.
-
-        Raises:
-            StreamStalledError: If too many slides cannot be used.
-        """
+    def _read_persistently(self, ready: ReadySlide, coordinate: PatchCoordinate) -> Image:
+        path = coordinate.slide_path
+        try:
+            return _read(ready.slide, coordinate)
+        except SlideReadError as error:
+            failure = error
+        if self._num_given_up[ready.number] >= _MAX_GIVEN_UP:
+            raise failure
+        for _ in self._limits.retry.pauses():
+            if not may_pass(failure, path):
+                raise failure
+            try:
+                # A stale handle stays stale: each try opens the file anew.
+                with self._backend.open(path) as slide:
+                    return _read(slide, coordinate)
+            except SlideError as error:
+                failure = SlideReadError(path, error.reason)
+                failure.__cause__ = error
         with self._lock:
-            # A copy without the traceback, which would keep the slide and its mask in memory.
-            self._quarantined[number] = type(error)(error.path, error.reason)
-            num_bad = len(self._quarantined)
-        if num_bad > max(1, self._max_quarantined):
-            raise StreamStalledError(
-                f"{num_bad} of {len(self.paths)} slides cannot be used, the last because: {error}; "
-                "mend the list, or raise max_quarantined_fraction"
-            ) from error
+            self._num_given_up[ready.number] += 1
+        raise failure
+
+    def _probe(self, ready: ReadySlide, level: int) -> str | None:
+        """Return why a level cannot be read, or None when a place of it can."""
+        info = ready.slide.info
+        side_l0 = _PROBE_PX * info.levels[level].downsample
+        extent = Extent(min(side_l0, info.width_l0), min(side_l0, info.height_l0))
+        reason = None
+        for probe in range(_NUM_PROBES):
+            rng = rng_at(zlib.crc32(info.fingerprint.encode()), Purpose.PLACE, level, probe)
+            x, y = ready.tissue.draw_place(rng, extent, 0.5) or (0, 0)
+            try:
+                _read(ready.slide, _probe_at(info, x, y, level))
+            except SlideReadError as error:
+                if may_pass(error, info.path):
+                    return None
+                reason = error.reason
+            else:
+                return None
+        return reason
+
+    def _note_region(self, region: _Region, ready: ReadySlide, error: SlideReadError) -> None:
+        with self._lock:
+            # What may pass is tried again by the next sample that wants it.
+            if len(self._bad_regions) < _MAX_BAD_REGIONS and not may_pass(error, error.path):
+                self._bad_regions[region] = error.reason
+        self._log.note(
+            "region",
+            slide_path=error.path,
+            fingerprint=ready.slide.info.fingerprint,
+            cause="unreadable region",
+            reason=error.reason,
+            where={"x": region.x, "y": region.y, "level": region.level},
+        )
+
+
+def _probe_at(info: SlideInfo, x: int, y: int, level: int) -> PatchCoordinate:
+    return PatchCoordinate(
+        slide_path=info.path,
+        x=x,
+        y=y,
+        level=level,
+        patch_size=_PROBE_PX,
+        mpp=1.0,
+        read_width=_PROBE_PX,
+        read_height=_PROBE_PX,
+    )
+
+
+def _read(slide: Slide, coordinate: PatchCoordinate) -> Image:
+    try:
+        return read_patch(slide, coordinate)
+    except (SlideReadError, ConfigError, StreamStalledError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SlideReadError(coordinate.slide_path, reason) from error
+
+
+def _check_content(slide: Slide, entry: SlideEntry) -> None:
+    found = slide.info.fingerprint
+    if entry.fingerprint is not None and found != entry.fingerprint:
+        raise SlideOpenError(
+            entry.path,
+            f"its content (fingerprint {found}) is not what the index says "
+            f"({entry.fingerprint}); scan it again",
+        )

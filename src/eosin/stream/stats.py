@@ -2,9 +2,11 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
+from eosin.errors import StreamStalledError
+from eosin.stream.quarantine import Grain
 from eosin.stream.result import PatchResult, Rejection
 
 
@@ -23,6 +25,8 @@ class StreamStats:
         """Candidates and slides turned away, by cause."""
         self.rejections_by_slide: Counter[tuple[str, str]] = Counter()
         """The same by slide path and cause."""
+        self.quarantined: Counter[Grain] = Counter()
+        """Regions, levels and slides that turned out unreadable, as soon as they are met."""
         self.problems: dict[str, str] = {}
         """The last thing that went wrong on a slide, other than a filter's judgement."""
 
@@ -49,3 +53,24 @@ def summarize(rejections: Iterable[Rejection]) -> str:
     counts = Counter(rejection.cause for rejection in rejections)
     total = counts.total()
     return ", ".join(f"{number / total:.0%} {cause}" for cause, number in counts.most_common())
+
+
+def stalled(
+    index: int, rejections: Sequence[Rejection], problems: Mapping[str, str]
+) -> StreamStalledError:
+    """Return the error that says why no slide gives a sample.
+
+    Args:
+        index: The sample.
+        rejections: What was tried.
+        problems: What went wrong before, by slide.
+    """
+    shares = summarize(rejections)
+    causes = f"{len(rejections)} candidates were turned away ({shares})" if shares else ""
+    details = {r.slide_path: r.detail for r in rejections if r.detail}
+    some = list({**problems, **details}.items())[-1:]
+    example = "".join(f"; for one, {path}: {detail}" for path, detail in some)
+    return StreamStalledError(
+        f"no slide gives sample {index}: {causes or 'no slide has a place for it'}{example}; "
+        "look at the slides with 'eosin preview', or loosen what turns them away"
+    )

@@ -1,0 +1,45 @@
+"""Settings of a stream that do not go together, refused before anything is opened."""
+
+from collections.abc import Sequence
+
+from eosin.catalog.weights import SlideWeights
+from eosin.errors import ConfigError
+from eosin.stream.search import Replacement
+from eosin.transforms.base import Transform
+from eosin.views import ViewConfig, check_views
+
+
+def check_augmentation(
+    transforms: Transform | None,
+    shared_transforms: Transform | None,
+    views: Sequence[ViewConfig] | None,
+) -> None:
+    """Refuse transforms that nothing would apply, or that would be applied twice."""
+    if views is None:
+        if shared_transforms is not None:
+            raise ConfigError("shared_transforms needs views; without them use transforms")
+        return
+    check_views(views)
+    if transforms is not None:
+        raise ConfigError(
+            "transforms and views exclude each other; put what all views share into "
+            "shared_transforms and the rest into each ViewConfig"
+        )
+
+
+def check_grid(num_lanes: int, weights: SlideWeights | None, replacement: Replacement) -> None:
+    """Refuse what a grid, which has each cell once, cannot do."""
+    if num_lanes > 1:
+        raise ConfigError(f"num_lanes={num_lanes} needs a random sampler; a grid has one")
+    if weights is not None or replacement == "without_replacement":
+        raise ConfigError(
+            "weights and without_replacement need a random sampler; a grid has each cell once"
+        )
+
+
+def check_replacement(replacement: Replacement) -> None:
+    """Refuse a word that is neither of the two."""
+    if replacement not in ("with_replacement", "without_replacement"):
+        raise ConfigError(
+            f"replacement={replacement!r} must be 'with_replacement' or 'without_replacement'"
+        )

@@ -1,0 +1,141 @@
+"""A table of every patch that was delivered, in Parquet parts, to prove what a model has seen.
+
+A part appears whole when it is full or the stream's state is taken, so a run that is killed loses
+the rows since then; going on, it writes them again, each sample once.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eosin.atomic import atomic_path
+from eosin.errors import InputError
+from eosin.plain import Plain, fingerprint
+from eosin.stream.result import PatchResult
+
+ROWS_PER_PART = 10_000
+
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("slide", pa.string()),
+        ("fingerprint", pa.string()),
+        ("x_l0", pa.int64()),
+        ("y_l0", pa.int64()),
+        ("level", pa.int16()),
+        ("read_width", pa.int32()),
+        ("read_height", pa.int32()),
+        ("patch_size_px", pa.int32()),
+        ("mpp", pa.float64()),
+        ("tissue_fraction", pa.float32()),
+        ("augmentation", pa.string()),
+        ("pixels_crc32", pa.uint32()),
+        ("rejections", pa.string()),
+    ]
+)
+"""One row a sample: where it was read, what was drawn to augment it (JSON), the CRC-32 of the patch
+before that, and how many candidates fell to what before it (JSON)."""
+
+_SETTINGS_KEY = b"eosin settings"
+
+
+@final
+class ManifestWriter:
+    """Writes samples down as they are delivered; for one process."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Plain]) -> None:
+        """Take a folder; rows that it has from the first recorded sample on are written anew.
+
+        Args:
+            folder: May hold the manifest of the same stream.
+            settings: Of the stream.
+
+        Raises:
+            InputError: If the folder holds the manifest of a stream with other settings.
+        """
+        self.folder = folder
+        mine = fingerprint(dict(settings)).encode()
+        self._schema = SCHEMA.with_metadata({_SETTINGS_KEY: mine})
+        self._rows: list[dict[str, object]] = []
+        self._has_begun = False
+        for part in manifest_parts(folder):
+            if pq.read_schema(part).metadata.get(_SETTINGS_KEY) != mine:
+                raise InputError(
+                    f"{folder} holds the manifest of a stream with other settings; give another "
+                    "folder, or remove it"
+                )
+
+    def record(self, result: PatchResult) -> None:
+        """Write a delivered sample down."""
+        if not self._has_begun:
+            self._forget_from(result.index)
+            self._has_begun = True
+        self._rows.append(_row(result))
+        if len(self._rows) >= ROWS_PER_PART:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what was recorded on disk."""
+        if self._rows:
+            self._write(pa.Table.from_pylist(self._rows, self._schema))
+            self._rows = []
+
+    def _forget_from(self, index: int) -> None:
+        """Drop rows of samples that come again."""
+        for part in manifest_parts(self.folder):
+            table = pq.read_table(part)
+            kept = table.filter(pa.compute.less(table["index"], index))
+            if kept.num_rows == table.num_rows:
+                continue
+            if kept.num_rows:
+                self._write(kept.cast(self._schema))
+            else:
+                part.unlink()
+
+    def _write(self, table: pa.Table) -> None:
+        first = table["index"][0].as_py()
+        with atomic_path(self.folder / f"samples_{first:012d}.parquet") as aside:
+            pq.write_table(table, aside, compression="zstd")
+
+
+def manifest_parts(folder: Path) -> list[Path]:
+    """Return the parts of a manifest, in the order of the samples."""
+    return sorted(folder.glob("samples_*.parquet"))
+
+
+def read_manifest(folder: Path) -> pa.Table:
+    """Return all rows of a manifest, in the order of the samples.
+
+    Raises:
+        InputError: If the folder has no manifest.
+    """
+    parts = manifest_parts(folder)
+    if not parts:
+        raise InputError(f"{folder} has no parts of a manifest (samples_*.parquet)")
+    tables = [pq.read_table(part).replace_schema_metadata(None) for part in parts]
+    return pa.concat_tables(tables).sort_by("index")
+
+
+def _row(result: PatchResult) -> dict[str, object]:
+    at = result.coordinate
+    return {
+        "index": result.index,
+        "slide": result.slide_metadata["name"],
+        "fingerprint": result.slide_metadata["fingerprint"],
+        "x_l0": at.x,
+        "y_l0": at.y,
+        "level": at.level,
+        "read_width": at.read_width,
+        "read_height": at.read_height,
+        "patch_size_px": at.patch_size,
+        "mpp": at.mpp,
+        "tissue_fraction": result.tissue_fraction,
+        "augmentation": json.dumps(dict(result.augmentation)),
+        "pixels_crc32": result.pixels_crc32,
+        "rejections": json.dumps(Counter(r.cause for r in result.rejections)),
+    }
