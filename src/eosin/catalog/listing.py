@@ -72,7 +72,9 @@ def _read_entries(table: Path) -> tuple[list[SlideEntry], bool]:
     if not rows:
         raise InputError(f"{table} has no rows; it needs one per slide")
     require_columns(["path"], list(rows[0]), str(table))
-    entries = [_entry(table, number, row) for number, row in enumerate(rows, start=1)]
+    entries = [
+        _entry(table, number, row, is_index=is_index) for number, row in enumerate(rows, start=1)
+    ]
     _refuse_repeated(table, [entry.path for entry in entries])
     if is_index:
         return _usable(table, entries), True
@@ -80,16 +82,18 @@ def _read_entries(table: Path) -> tuple[list[SlideEntry], bool]:
     return entries, False
 
 
-def _entry(table: Path, number: int, row: dict[str, Value]) -> SlideEntry:
+def _entry(table: Path, number: int, row: dict[str, Value], *, is_index: bool) -> SlideEntry:
     path, fingerprint = row["path"], row.get("fingerprint")
     if not isinstance(path, str):
         raise InputError(f"{table}: row {number} has {path!r} for a path; fill it in")
-    metadata = tcga_columns(path)
-    for name, value in row.items():
-        if name not in _NOT_METADATA and (value is not None or name not in metadata):
+    metadata = {name: value for name, value in row.items() if name not in _NOT_METADATA}
+    # An index holds what the names say already, since it was written from such a list.
+    for name, value in () if is_index else tcga_columns(path).items():
+        if metadata.get(name) is None:
             metadata[name] = value
     return SlideEntry(
-        path=path if "://" in path else str(table.parent / path),
+        # As strings: 10,000 paths as objects take 0.1 s.
+        path=path if "://" in path else os.path.join(table.parent, path),  # noqa: PTH118
         metadata=metadata,
         fingerprint=fingerprint if isinstance(fingerprint, str) else None,
     )
