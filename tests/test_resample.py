@@ -37,7 +37,9 @@ def area_weights(source, target):
     return weights
 
 
-@pytest.mark.parametrize("sizes", [(506, 256), (487, 256), (300, 224), (131, 98), (1000, 256)])
+@pytest.mark.parametrize(
+    "sizes", [(506, 256), (487, 256), (300, 224), (131, 98), (700, 256), (1026, 256), (999, 64)]
+)
 def test_shrinking_is_opencvs_within_a_grey_level(sizes):
     source, target = sizes
     image = cv2.GaussianBlur(noise(source, source), (5, 5), 0)

@@ -1,8 +1,8 @@
 """Shrinking by area average, three times as fast as OpenCV's where the factor is no whole number.
 
 Each pass sums whole rows with weights, which NumPy does at the speed of memory: first along the
-height, then, turned, along the width. Weights have 8 bits, so results differ from an exact average
-by one grey level at most.
+height, then, turned, along the width. Sums have 16 bits where that is precise enough, else 32, so
+that results differ from OpenCV's by one grey level at most.
 """
 
 import threading
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Int, UInt8, UInt16
+from jaxtyping import Int, UInt, UInt8
 
-_ONE = 256
-"""A full weight; 255 times it still fits into 16 bits."""
+_MAX_SHORT_FACTOR = 2.5
+"""Up to it weights of 8 bits, and so sums of 16, are precise enough."""
 
-_MAX_FACTOR = 4.0
-"""Beyond it weights of 8 bits are too coarse."""
+_MAX_FACTOR = 16.0
+"""Beyond it OpenCV is as fast."""
 
 
 def shrink(
@@ -40,8 +40,10 @@ def shrink(
 class _Taps(NamedTuple):
     """Which rows make a row of the result, and how much each."""
 
+    bits: int
+    """Weights of a row add up to 2 ** bits."""
     rows: list[Int[np.ndarray, " height"]]
-    weights: list[UInt16[np.ndarray, "height 1"]]
+    weights: list[UInt[np.ndarray, "height 1"]]
 
 
 @lru_cache(maxsize=512)
@@ -53,16 +55,19 @@ def _taps(source: int, target: int) -> _Taps:
     num_taps = int(np.ceil(factor)) + 1
     rows = first[:, None] + np.arange(num_taps)
     covered = np.minimum(rows + 1, bottom[:, None]) - np.maximum(rows, top[:, None])
-    exact = np.clip(covered, 0, None) * (_ONE / factor)
+    bits = 8 if factor <= _MAX_SHORT_FACTOR else 20
+    exact = np.clip(covered, 0, None) * (2**bits / factor)
     weights = np.rint(exact).astype(np.int64)
     # The largest weight takes what rounding lost, so that a flat image stays as it is.
     largest = exact.argmax(axis=1)
-    weights[np.arange(target), largest] += _ONE - weights.sum(axis=1)
+    weights[np.arange(target), largest] += 2**bits - weights.sum(axis=1)
     rows = np.minimum(rows, source - 1)
     used = [tap for tap in range(num_taps) if weights[:, tap].any()]
+    dtype = np.uint16 if bits == 8 else np.uint32
     return _Taps(
+        bits,
         [np.ascontiguousarray(rows[:, tap]) for tap in used],
-        [weights[:, tap, None].astype(np.uint16) for tap in used],
+        [weights[:, tap, None].astype(dtype) for tap in used],
     )
 
 
@@ -71,35 +76,32 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.bytes = np.empty(0, np.uint8)
-        self.parts = np.empty(0, np.uint16)
-        self.sums = np.empty(0, np.uint16)
 
-    def reserve(self, size: int) -> None:
-        if self.bytes.size < size:
-            self.bytes = np.empty(size, np.uint8)
-            self.parts = np.empty(size, np.uint16)
-            self.sums = np.empty(size, np.uint16)
+    def reserve(self, num_bytes: int) -> UInt8[np.ndarray, " _bytes"]:
+        if self.bytes.size < num_bytes:
+            self.bytes = np.empty(num_bytes, np.uint8)
+        return self.bytes
 
 
 _SCRATCH = _Scratch()
 
 
 def _shrink_rows(
-    image: UInt8[np.ndarray, "_height width 3"], height: int
+    image: UInt8[np.ndarray, "_height _width 3"], height: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)
-    shape = (height, flat.shape[1])
-    size = shape[0] * shape[1]
-    _SCRATCH.reserve(size)
-    rows = _SCRATCH.bytes[:size].reshape(shape)
-    part = _SCRATCH.parts[:size].reshape(shape)
-    total = _SCRATCH.sums[:size].reshape(shape)
-    total.fill(_ONE // 2)
     taps = _taps(image.shape[0], height)
+    shape, dtype = (height, flat.shape[1]), taps.weights[0].dtype
+    size, wide = shape[0] * shape[1], shape[0] * shape[1] * dtype.itemsize
+    scratch = _SCRATCH.reserve(2 * wide + size)
+    part = scratch[:wide].view(dtype).reshape(shape)
+    total = scratch[wide : 2 * wide].view(dtype).reshape(shape)
+    rows = scratch[2 * wide : 2 * wide + size].reshape(shape)
+    total.fill(2 ** (taps.bits - 1))
     for numbers, weights in zip(taps.rows, taps.weights, strict=True):
         np.take(flat, numbers, axis=0, out=rows, mode="clip")
         np.copyto(part, rows)
         np.multiply(part, weights, out=part)
         np.add(total, part, out=total)
-    np.right_shift(total, 8, out=total)
+    np.right_shift(total, taps.bits, out=total)
     return total.astype(np.uint8).reshape(height, image.shape[1], 3)
