@@ -1,16 +1,37 @@
 """One readable file per recipe: `config()` is the run, `smoke()` the same run for a laptop.
 
 Nothing here imports torch, so that recipes can be shown and previewed with the streaming install.
+Every row of a recipe's table that says "exact" is tested by its name (tests/recipes).
 """
 
 from collections.abc import Callable
 from types import ModuleType
 
 from eosin.errors import ConfigError
-from eosin.recipes import midnight12k, nano_cpu
+from eosin.recipes import (
+    gpfm,
+    kaiko_fm,
+    midnight12k,
+    nano_cpu,
+    phikon_v2,
+    prov_gigapath,
+    uni,
+    virchow,
+    virchow2,
+)
 from eosin.train.config import TrainConfig
 
-RECIPES: dict[str, ModuleType] = {"midnight12k": midnight12k, "nano_cpu": nano_cpu}
+RECIPES: dict[str, ModuleType] = {
+    "midnight12k": midnight12k,
+    "nano_cpu": nano_cpu,
+    "kaiko_fm": kaiko_fm,
+    "uni": uni,
+    "virchow": virchow,
+    "virchow2": virchow2,
+    "gpfm": gpfm,
+    "phikon_v2": phikon_v2,
+    "prov_gigapath": prov_gigapath,
+}
 
 
 def recipe_config(name: str) -> TrainConfig:

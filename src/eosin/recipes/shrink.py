@@ -7,18 +7,21 @@ from eosin.models.config import HeadConfig, vit_config
 from eosin.train.config import TrainConfig
 from eosin.views import GLOBAL, RandomResizedCrop, ViewConfig
 
-_GLOBAL_PX, _LOCAL_PX = 56, 28
+_GLOBAL_PATCHES, _LOCAL_PATCHES = 4, 2
+"""Model patches along a side of a crop."""
+
 _HEAD = HeadConfig(num_prototypes=64, hidden_dim=32, bottleneck_dim=16)
 
 
 def shrunk(run: TrainConfig) -> TrainConfig:
     """Return the same run with a nano model, small crops and heads, and four steps."""
-    nano = vit_config("nano", image_size=_GLOBAL_PX)
+    patch_px = run.model.patch_size
+    nano = vit_config("nano", patch_size=patch_px, image_size=_GLOBAL_PATCHES * patch_px)
     return replace(
         run,
         data=replace(
             run.data,
-            views=tuple(_small(view) for view in run.data.views),
+            views=tuple(_small(view, patch_px) for view in run.data.views),
             num_lanes=2,
             pool_size=2,
         ),
@@ -39,8 +42,10 @@ def shrunk(run: TrainConfig) -> TrainConfig:
     )
 
 
-def _small(view: ViewConfig) -> ViewConfig:
+def _small(view: ViewConfig, patch_px: int) -> ViewConfig:
     if not isinstance(view.crop, RandomResizedCrop):
         raise ConfigError(f"view {view.name!r} has no RandomResizedCrop to shrink")
-    size = _GLOBAL_PX if view.name.startswith(GLOBAL) else _LOCAL_PX
-    return replace(view, crop=replace(view.crop, size=size), count=min(view.count, 2))
+    num_patches = _GLOBAL_PATCHES if view.name.startswith(GLOBAL) else _LOCAL_PATCHES
+    return replace(
+        view, crop=replace(view.crop, size=num_patches * patch_px), count=min(view.count, 2)
+    )

@@ -1,0 +1,60 @@
+"""Kaiko-FM: DINOv2 ViT-L/14, streamed from all of TCGA at four magnifications.
+
+Paper    Aben et al. 2024, arXiv:2404.15217
+Run      eosin train kaiko_fm SLIDES --out-dir runs/kaiko
+Cost     not run by us
+Result   the authors': eva + HEST mean 0.757 (their ViT-B/8); none of ours yet
+Differs  see the table; give it FFPE and frozen slides, as the authors did
+
+| step | paper | here | match |
+|---|---|---|---|
+| tissue mask | U-Net on thumbnails, not published | HSVTissueDetector | approximate |
+| tissue threshold | 40 % | tissue_threshold=0.4 | exact |
+| patch filter | none | none | exact |
+| magnifications | 0.25, 0.5, 1, 2 um/px | the same, resampled beyond 2 % | exact |
+| shares of the magnifications | not stated | all alike | unknown |
+| patch size | 256 px | 256 px | exact |
+| stain augmentation | none | none | exact |
+| crops and colours | DINOv2's, not listed | DINOv2's, effective probabilities | unknown |
+| normalisation | mean and deviation 0.5 | the same | exact |
+| model | among others ViT-L/14, 4 registers | ViT-L/14, 4 registers | exact |
+| start | ImageNet weights | random weights | differs |
+| steps and batch | not known to us | 100,000 of 1,024 | unknown |
+| settings of training | not known to us | DINOv2's long setting | unknown |
+"""
+
+from eosin.models.config import vit_config
+from eosin.recipes.dinov2 import KOLEO, dinov2_views, long_run
+from eosin.recipes.shrink import shrunk
+from eosin.sampling.multi_magnification import MultiMagnificationSampler
+from eosin.tissue.hsv import HSVTissueDetector
+from eosin.train.config import DataConfig, TrainConfig
+
+
+def data() -> DataConfig:
+    """Return the stream."""
+    return DataConfig(
+        sampler=MultiMagnificationSampler(
+            target_mpps=(0.25, 0.5, 1.0, 2.0),  # paper
+            patch_size=256,  # paper
+            tissue_threshold=0.4,  # paper
+        ),
+        tissue_detector=HSVTissueDetector(),  # ours: the paper's U-Net is not published
+        patch_filter=None,  # paper
+        shared_transforms=None,  # paper
+        views=dinov2_views(local_px=98),  # DINOv2
+        mean=(0.5, 0.5, 0.5),  # paper
+        std=(0.5, 0.5, 0.5),  # paper
+    )
+
+
+def config() -> TrainConfig:
+    """Return the run."""
+    model = vit_config("large", image_size=518, num_registers=4, drop_path_rate=0.4)
+    # ours: as many steps as DINOv2's long setting warms up in
+    return long_run(data(), model, steps=100_000, global_batch=1024, losses=KOLEO)
+
+
+def smoke() -> TrainConfig:
+    """Return the same run, over in seconds on a laptop."""
+    return shrunk(config())
