@@ -1,4 +1,4 @@
-"""Phantom slides for benchmarks, whose levels are the very magnifications that Midnight asks for."""
+"""Phantom slides for benchmarks, whose levels are just the magnifications that Midnight asks for."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,9 @@ from eosin.phantom import PhantomSpec, draw_phantom
 LEVELS = (1, 2, 4, 8)
 
 
-def write_bench_slides(folder: Path, *, num_slides: int, side_l0: int, tile: int = 256) -> list[str]:
+def write_bench_slides(
+    folder: Path, *, num_slides: int, side_l0: int, tile: int = 256
+) -> list[str]:
     """Write Aperio slides at 0.25, 0.5, 1 and 2 um/px; those that are there are left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"bench_{side_l0}_{tile}_{number}.svs" for number in range(num_slides)]

@@ -1,6 +1,6 @@
 """The peer's Midnight stream; run with the Python of an environment that has wsistream.
 
-Prints JSON: seconds until the first and the last of --patches accepted patches, cold start included,
+Prints JSON: seconds until the first and the last of --patches accepted patches, cold start counted,
 or with --warm after enough patches for every slide's mask to be there.
 """
 

@@ -9,7 +9,7 @@ from eosin.backends.files import IMAGE_SUFFIXES
 from eosin.backends.image import ImageBackend
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.openslide import OpenSlideBackend
-from eosin.backends.tiff import TiffBackend, UnclaimedSlideError
+from eosin.backends.tiff import NO_TIFF, TiffBackend, UnclaimedSlideError
 from eosin.errors import SlideOpenError
 
 
@@ -36,5 +36,7 @@ class AutoBackend(SlideBackend):
         try:
             return OpenSlideBackend(mpp=self.mpp).open(path)
         except SlideOpenError as error:
+            if unclaimed.reason == NO_TIFF:
+                raise
             reason = f"{error.reason}; the direct TIFF reader: {unclaimed.reason}"
             raise SlideOpenError(path, reason) from error

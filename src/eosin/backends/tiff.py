@@ -24,6 +24,9 @@ from eosin.backends.tiles import TileError
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
 
+_TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+NO_TIFF = "is no TIFF"
+
 _MAX_TILE_BYTES = 2**28
 _HANDLES = itertools.count()
 
@@ -159,6 +162,8 @@ class TiffSlide(Slide):
 
 
 def _parse(path: str, source: ByteSource) -> TiffLayout:
+    if source.read_at(0, 4) not in _TIFF_MAGICS:
+        raise UnclaimedSlideError(path, NO_TIFF)
     try:
         with source.as_file() as file, tifffile.TiffFile(file) as tiff:
             layout = parse_layout(tiff)
@@ -167,8 +172,7 @@ def _parse(path: str, source: ByteSource) -> TiffLayout:
     except OSError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in its headers
-        reason = "is empty (0 bytes)" if source.size == 0 else f"is no readable TIFF ({error})"
-        raise UnclaimedSlideError(path, reason) from error
+        raise UnclaimedSlideError(path, f"is no readable TIFF ({error})") from error
     for grid in layout.levels:
         if grid.byte_counts.min() < 0 or grid.byte_counts.max() > _MAX_TILE_BYTES:
             raise UnclaimedSlideError(path, "has tiles of impossible sizes; the file is damaged")

@@ -65,8 +65,8 @@ class TileCache:
             for key in [key for key in self._tiles if key[0] == slide]:
                 self.num_bytes -= self._tiles.pop(key).nbytes
 
-    def clear_after_fork(self) -> None:
-        """Begin anew in a child process, where the lock may be held by nobody."""
+    def clear(self) -> None:
+        """Begin anew, as in a child process, where the lock may be held for ever."""
         self._lock = threading.Lock()
         self._tiles.clear()
         self._seen.clear()
@@ -76,4 +76,4 @@ class TileCache:
 SHARED_CACHE = TileCache(CACHE_BYTES)
 """Of this process."""
 
-os.register_at_fork(after_in_child=SHARED_CACHE.clear_after_fork)
+os.register_at_fork(after_in_child=SHARED_CACHE.clear)
