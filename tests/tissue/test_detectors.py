@@ -4,7 +4,17 @@ import pytest
 
 from eosin.backends import SyntheticBackend
 from eosin.errors import ConfigError
-from eosin.tissue import HSVTissueDetector, OtsuTissueDetector, TissueDetector
+from eosin.plain import fingerprint, from_plain, to_plain
+from eosin.tissue import (
+    CLAMTissueDetector,
+    CombinedTissueDetector,
+    FaintTissueDetector,
+    HSVTissueDetector,
+    OtsuTissueDetector,
+    PenFreeDetector,
+    ScannedAreaDetector,
+    TissueDetector,
+)
 from made_slides import VIOLET
 
 
@@ -33,6 +43,19 @@ class TissueDetectorContract:
         assert (masks[0] == masks[1]).all()
         assert (image == before).all()
 
+    def test_thumbnails_of_any_resolution_and_noise_give_masks(
+        self, detector: TissueDetector
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (301, 200, 3), np.uint8)
+        for image in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
+            for mpp in (0.25, 4.0, 8.0, 64.0, None):
+                assert detector.detect(image, mpp=mpp).shape == (301, 200)
+
+    def test_settings_are_stored_and_read_back(self, detector: TissueDetector) -> None:
+        again = from_plain(to_plain(detector))
+        assert again == detector
+        assert fingerprint(again) == fingerprint(detector)
+
     def test_a_stained_disc_is_found(self, detector: TissueDetector) -> None:
         image, truth = disc_on_glass()
         mask = detector.detect(image, mpp=8.0)
@@ -49,6 +72,32 @@ class TestOtsu(TissueDetectorContract):
     @pytest.fixture
     def detector(self):
         return OtsuTissueDetector()
+
+
+class TestCLAM(TissueDetectorContract):
+    @pytest.fixture
+    def detector(self):
+        return CLAMTissueDetector(a_t=1, a_h=1)
+
+
+class TestFaint(TissueDetectorContract):
+    @pytest.fixture
+    def detector(self):
+        return FaintTissueDetector()
+
+
+class TestCombinedByAnd(TissueDetectorContract):
+    @pytest.fixture
+    def detector(self):
+        parts = (HSVTissueDetector(), PenFreeDetector(), ScannedAreaDetector())
+        return CombinedTissueDetector(detectors=parts)
+
+
+class TestCombinedByOr(TissueDetectorContract):
+    @pytest.fixture
+    def detector(self):
+        parts = (OtsuTissueDetector(), FaintTissueDetector())
+        return CombinedTissueDetector(detectors=parts, mode="or")
 
 
 def hsv_mask(*hsv, **ranges):
@@ -104,11 +153,51 @@ def test_otsu_closes_gaps():
         (OtsuTissueDetector, {"blur_ksize": 4}),
         (OtsuTissueDetector, {"morph_close_ksize": 0}),
         (OtsuTissueDetector, {"min_area_ratio": 1.0}),
+        (CLAMTissueDetector, {"sthresh": 256}),
+        (CLAMTissueDetector, {"sthresh_up": 0}),
+        (CLAMTissueDetector, {"mthresh": 4}),
+        (CLAMTissueDetector, {"close": -1}),
+        (CLAMTissueDetector, {"a_t": -1}),
+        (CLAMTissueDetector, {"a_h": float("nan")}),
+        (CLAMTissueDetector, {"max_n_holes": -1}),
+        (CLAMTissueDetector, {"ref_patch_size": 0}),
+        (FaintTissueDetector, {"min_contrast": 0.0}),
+        (FaintTissueDetector, {"min_chroma": 256.0}),
+        (FaintTissueDetector, {"window_um": -1.0}),
+        (FaintTissueDetector, {"close_um": float("inf")}),
+        (FaintTissueDetector, {"min_piece_mm2": -1.0}),
+        (FaintTissueDetector, {"max_hole_mm2": float("nan")}),
+        (PenFreeDetector, {"min_width_um": -1.0}),
+        (PenFreeDetector, {"margin_um": float("nan")}),
+        (ScannedAreaDetector, {"max_dark": 256}),
+        (ScannedAreaDetector, {"min_area_mm2": -0.1}),
+        (CombinedTissueDetector, {"detectors": ()}),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(detector, setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         detector(**setting)
+
+
+def test_detectors_are_combined_by_and_or_by_or():
+    image, _ = disc_on_glass()
+    parts = (HSVTissueDetector(), OtsuTissueDetector(blur_ksize=1, morph_close_ksize=25))
+    image[20:30, 20:30] = (40, 160, 60)  # green: dark, and not of the hue of tissue
+    one, other = (part.detect(image, mpp=8.0) for part in parts)
+    assert (one & ~other).any() or (other & ~one).any()
+    both = CombinedTissueDetector(detectors=parts)
+    either = CombinedTissueDetector(detectors=parts, mode="or")
+    assert (both.detect(image, mpp=8.0) == (one & other)).all()
+    assert (either.detect(image, mpp=8.0) == (one | other)).all()
+
+
+def test_an_unknown_way_to_combine_is_refused():
+    with pytest.raises(ConfigError, match="xor"):
+        CombinedTissueDetector.__init__.__wrapped__(
+            CombinedTissueDetector.__new__(CombinedTissueDetector),
+            detectors=(HSVTissueDetector(),),
+            mode="xor",
+        )
 
 
 def test_a_slide_gets_a_mask_of_about_8_um_a_pixel():

@@ -39,9 +39,9 @@ class CLAMTissueDetector(TissueDetector):
     """Width of the median filter on the saturation, odd."""
     close: int = 4
     """Width of the square that closes gaps, in thumbnail pixels; 0 for none."""
-    a_t: float = 100
+    a_t: int | float = 100
     """Pieces of tissue up to this area are dropped, in reference patches."""
-    a_h: float = 16
+    a_h: int | float = 16
     """Holes up to this area are filled, in reference patches."""
     max_n_holes: int = 8
     """Of the other holes of a piece, this many of the largest stay."""
@@ -80,5 +80,5 @@ class CLAMTissueDetector(TissueDetector):
         reference_px = self.ref_patch_size * REFERENCE_MPP / (MASK_MPP if mpp is None else mpp)
         # Whole pixels, and at least one: on coarse thumbnails everything would pass otherwise.
         reference_area = max(1, int(reference_px**2))
-        tissue = pieces_over(stained > 0, self.a_t * reference_area)
-        return fill_holes(tissue, self.a_h * reference_area, max_kept=self.max_n_holes)
+        tissue = pieces_over(stained > 0, float(self.a_t * reference_area))
+        return fill_holes(tissue, float(self.a_h * reference_area), max_kept=self.max_n_holes)

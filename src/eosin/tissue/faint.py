@@ -35,9 +35,9 @@ class FaintTissueDetector(TissueDetector):
     with a `PenFreeDetector`.
     """
 
-    min_contrast: float = 3.0
+    min_contrast: float = 2.0
     """Least standard deviation of the darkest channel in a window, in grey levels of 256."""
-    min_chroma: float = 12.0
+    min_chroma: float = 8.0
     """Least difference between two channels, each counted from the glass, in levels of 256."""
     window_um: float = 40.0
     """Side of the square in which texture is measured."""
@@ -81,7 +81,8 @@ class FaintTissueDetector(TissueDetector):
         textured = (contrast >= self.min_contrast).view(np.uint8)
         closed = cv2.morphologyEx(textured, cv2.MORPH_CLOSE, disc(odd_px(self.close_um, mpp)))
         # A window sees an edge from half its width away, and so makes a line as wide as itself.
-        meant = cv2.erode(closed, square(window_px), borderValue=1)
+        # Beyond the thumbnail there is none: at its rim lines are as thin as elsewhere.
+        meant = cv2.erode(closed, square(window_px), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         wide = cv2.morphologyEx(meant, cv2.MORPH_OPEN, square(window_px))
         found = np.asarray(wide != 0) | np.asarray(coloured != 0)
         mm2_per_px = (mpp / 1000) ** 2
@@ -95,7 +96,7 @@ def local_contrast(
     """Return the standard deviation of grey in a square around each pixel."""
     size = (window_px, window_px)
     mean = cv2.blur(grey.astype(np.float32), size)
-    # Single precision holds sums of squares of bytes exactly enough: 65025 * 25 is below 2**24.
+    # In single precision flat bright grey comes out as 0.1 levels at most, which is no contrast.
     square_mean = cv2.sqrBoxFilter(grey, cv2.CV_32F, size, normalize=True)
     return np.asarray(np.sqrt(np.maximum(square_mean - mean * mean, 0)))
 

@@ -13,6 +13,7 @@ from eosin.tissue.resolution import at_mask_mpp, disc, enlarge_mask, odd_px, squ
 
 _INKS = (
     ("red", (0, 120, 50), (7, 255, 255)),
+    ("orange", (8, 180, 200), (19, 255, 255)),
     ("yellow", (20, 130, 50), (35, 255, 255)),
     ("green", (35, 40, 30), (95, 255, 255)),
     ("blue", (96, 100, 30), (125, 255, 255)),
@@ -29,10 +30,11 @@ _BLACK_MAX_CHROMA = 40
 class PenFreeDetector(TissueDetector):
     """Call everything tissue but pen marks; to be combined with a detector by "and".
 
-    Green, blue, red, yellow and black ink is known by ranges of hue and saturation that
+    Green, blue, red, orange, yellow and black ink is known by ranges of hue and saturation that
     haematoxylin, eosin and DAB do not reach on the slides that were looked at, over an area as wide
-    as a pen. Not for stains that have these colours themselves, such as Masson's trichrome, or red
-    chromogens.
+    as a pen. Purple ink has the colour of stained tissue and is not found, nor is ink so thin that
+    it is as pale as a stain. Not for stains that have these colours themselves, such as Masson's
+    trichrome and red chromogens.
     """
 
     min_width_um: float = 150.0

@@ -21,9 +21,9 @@ class ScannedAreaDetector(TissueDetector):
     """Call everything tissue but what no camera saw; to be combined with a detector by "and".
 
     Left out are dark areas that reach the edge of the slide (borders, and the frame around it), and
-    areas of exactly one colour (tiles that were never scanned, whatever a file or reader puts
-    there). Glass that is exactly white is left out too, and is no tissue anyway. Dark pigment
-    inside the slide stays. Not for fluorescence, which is dark everywhere.
+    areas of exactly one grey (tiles that were never scanned, be they white, grey or black there).
+    Glass that is exactly white is left out too, and is no tissue anyway. Dark pigment inside the
+    slide stays. Not for fluorescence, which is dark everywhere.
     """
 
     max_dark: int = 40
@@ -43,16 +43,18 @@ class ScannedAreaDetector(TissueDetector):
         small, small_mpp = at_mask_mpp(thumbnail, mpp)
         red, green, blue = cv2.split(small)
         dark = np.asarray(cv2.max(cv2.max(red, green), blue) <= self.max_dark)
-        empty = pieces_at_edge(dark) | _flat(small)
-        # Where shrinking mixed such an area with its neighbours, the colour is neither's.
-        large = pieces_over(empty, self.min_area_mm2 / (small_mpp / 1000) ** 2)
-        unseen = cv2.dilate(large.view(np.uint8), square(3))
-        return enlarge_mask(np.asarray(unseen == 0), thumbnail.shape[:2])
+        empty = pieces_at_edge(dark) | _flat_grey(small)
+        unseen = pieces_over(empty, self.min_area_mm2 / (small_mpp / 1000) ** 2)
+        # Where shrinking mixed a border with its neighbours, the pixels are half dark.
+        rim = cv2.dilate((unseen & dark).view(np.uint8), square(3))
+        return enlarge_mask(~unseen & (np.asarray(rim) == 0), thumbnail.shape[:2])
 
 
-def _flat(rgb: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height width"]:
-    """Return the pixels that lie in a square of exactly one colour."""
+def _flat_grey(rgb: UInt8[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height width"]:
+    """Return the pixels that lie in a square of exactly one grey."""
     window = square(_FLAT_PX)
-    varies = cv2.subtract(cv2.dilate(rgb, window), cv2.erode(rgb, window))
-    middles = (cv2.transform(varies, np.ones((1, 3), np.float32)) == 0).astype(np.uint8)
+    channels = cv2.split(rgb)
+    least = cv2.erode(cv2.min(cv2.min(channels[0], channels[1]), channels[2]), window)
+    most = cv2.dilate(cv2.max(cv2.max(channels[0], channels[1]), channels[2]), window)
+    middles = (np.asarray(least) == np.asarray(most)).view(np.uint8)
     return np.asarray(cv2.dilate(middles, window) != 0)
