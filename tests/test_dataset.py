@@ -191,6 +191,7 @@ def test_a_workers_state_goes_on_in_the_same_worker(monkeypatch):
         ({}, {"rank": 2, "world_size": 2}, "rank=2 must be below world_size=2"),
         ({}, {"rank": 0, "world_size": 3}, "cannot be shared by 3 ranks"),
         ({"cycle": False, "num_lanes": 1}, {}, "cycle=False"),
+        ({"manifest": Path("manifest")}, {}, "manifest=manifest is written by one process"),
     ],
 )
 def test_streams_that_cannot_be_shared_are_refused(settings, shares, what):

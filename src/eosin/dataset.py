@@ -72,6 +72,11 @@ class PatchDataset(IterableDataset[PatchItem]):
                 f"a pipeline with cycle={pipeline.cycle} and num_lanes={pipeline.num_lanes} cannot "
                 f"be shared by {world_size} ranks; give it cycle=True and a multiple of the ranks"
             )
+        if pipeline.manifest is not None:
+            raise ConfigError(
+                f"manifest={pipeline.manifest} is written by one process as it takes samples; "
+                "iterate over the pipeline itself, or leave the manifest out here"
+            )
         self.pipeline = pipeline
         self.rank = rank
         self.world_size = world_size

@@ -1,11 +1,18 @@
 import gc
+import signal
+import subprocess
+import sys
 import threading
 import time
 from itertools import count
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from eosin.stream.ahead import map_ahead
+from eosin.errors import ConfigError, StreamStalledError
+from eosin.stream.ahead import ByteBound, Watch, map_ahead
+from eosin.stream.watch import Activities, Patience
 
 
 def alive():
@@ -75,3 +82,136 @@ def test_threads_end_when_the_values_are_dropped():
     del values
     gc.collect()
     assert alive() == []
+
+
+# Bytes
+
+
+def test_large_values_are_made_fewer_ahead():
+    made, taken, most_ahead = [], 0, 0
+    lock = threading.Lock()
+
+    def make(key):
+        with lock:
+            made.append(key)
+        return np.zeros(1000, np.uint8)
+
+    values = map_ahead(
+        make, range(60), num_threads=2, depth=20, bound=ByteBound(5000, lambda value: value.nbytes)
+    )
+    for _ in values:
+        taken += 1
+        time.sleep(0.002)
+        if taken > 20:
+            most_ahead = max(most_ahead, len(made) - taken)
+    # The first twenty were begun before anybody knew how large they are.
+    assert (taken, most_ahead) == (60, 5)
+    assert alive() == []
+
+
+def test_a_value_above_the_bound_is_made_all_the_same():
+    values = map_ahead(
+        lambda key: key, range(5), num_threads=2, depth=8, bound=ByteBound(10, lambda _: 100)
+    )
+    assert list(values) == list(range(5))
+
+
+# Calls that do not return
+
+
+def watch_of(**patience):
+    return Watch(Activities(), Patience(**patience))
+
+
+def test_a_call_that_hangs_does_not_keep_the_others_from_ending():
+    release = threading.Event()
+    watch = watch_of(warning_s=0.05, timeout_s=0.2)
+
+    def call(key):
+        with watch.activities.doing(f"call {key}"):
+            if key == 3:
+                release.wait(20)
+            return key
+
+    values = map_ahead(call, count(), num_threads=3, depth=6, watch=watch)
+    assert [next(values) for _ in range(3)] == [0, 1, 2]
+    start = time.monotonic()
+    with pytest.raises(StreamStalledError, match="call 3 has been going on"):
+        next(values)
+    assert time.monotonic() - start < 5
+    release.set()
+    for thread in alive():
+        thread.join(5)
+    assert alive() == []
+
+
+def test_a_call_that_is_slow_and_returns_changes_nothing():
+    watch = watch_of(warning_s=0.02, timeout_s=5.0)
+
+    def call(key):
+        time.sleep(0.05)
+        return key
+
+    assert list(map_ahead(call, range(4), num_threads=2, depth=4, watch=watch)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("seconds", [(0.0, 1.0), (2.0, 1.0)])
+def test_patience_that_makes_no_sense_is_refused(seconds):
+    with pytest.raises(ConfigError, match="warning_s"):
+        Patience(warning_s=seconds[0], timeout_s=seconds[1])
+
+
+def test_nested_activities_return_to_the_outer_one():
+    activities = Activities()
+    with activities.doing("outer"):
+        with activities.doing("inner"):
+            assert activities.longest()[0] == "inner"
+        assert activities.longest()[0] == "outer"
+    assert activities.longest() == ("", 0.0)
+
+
+# The end of a process
+
+PROGRAM = """
+import sys, time
+sys.path[:0] = [{tests!r}]
+from made_slides import synthetic_pipeline
+print("begun", flush=True)
+for result in synthetic_pipeline(cycle=True, num_threads=3):
+    if {ending!r} == "leave" and result.index == 20:
+        break
+    if {ending!r} == "hold" and result.index == 20:
+        kept = iter(synthetic_pipeline(cycle=True, num_threads=3)); next(kept)
+        break
+    time.sleep(0.001)
+print("done", flush=True)
+"""
+
+
+def start(ending):
+    program = PROGRAM.format(tests=str(Path(__file__).parents[1]), ending=ending)
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("ending", ["leave", "hold"])
+def test_a_process_ends_though_a_stream_is_open(ending):
+    with start(ending) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out.split(), err) == (0, ["begun", "done"], "")
+
+
+def test_ctrl_c_ends_a_stream_with_its_threads():
+    with start("never") as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 10
+    assert process.returncode == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")

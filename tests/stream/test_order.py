@@ -1,9 +1,11 @@
 from collections import Counter
 from itertools import islice
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from eosin.errors import ConfigError
 from eosin.stream.order import LaneOrder
@@ -142,3 +144,84 @@ def test_the_slide_of_a_sample_is_found_without_listing_all(monkeypatch):
 def test_settings_that_make_no_sense_are_refused_by_name(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         LaneOrder(num_slides=3, **setting)
+
+
+# Weights
+
+
+def weighted(weights, **settings):
+    return LaneOrder(
+        num_slides=len(weights),
+        slide_sampling="random",
+        cycle=True,
+        weights=np.asarray(weights, float),
+        **settings,
+    )
+
+
+def test_slides_are_drawn_as_often_as_they_weigh():
+    weights = [0.0, 5.0, 1.0, 0.0, 3.0, 1.0]
+    order = weighted(weights, seed=3)
+    drawn = Counter(order.slide_of_slot(slot) for slot in range(4000))
+    assert set(drawn) == {1, 2, 4, 5}
+    expected = [4000 * weight / 10 for weight in (5, 1, 3, 1)]
+    assert chisquare([drawn[n] for n in (1, 2, 4, 5)], expected).pvalue > 0.01
+
+
+def test_a_slot_of_a_weighted_order_is_pure():
+    forward, backward = weighted([1, 2, 3]), weighted([1, 2, 3])
+    slots = [forward.slide_of_slot(slot) for slot in range(50)]
+    assert [backward.slide_of_slot(slot) for slot in reversed(range(50))] == slots[::-1]
+    assert slots != [weighted([1, 2, 3], seed=1).slide_of_slot(slot) for slot in range(50)]
+
+
+def test_substitutes_end_with_every_slide_that_has_a_weight():
+    order = weighted([1e-9, 0.0, 1.0, 1.0, 0.0, 1e-9], num_lanes=2, pool_size=3)
+    for index in range(40):
+        assert sorted(order.slides_of(index)) == [0, 2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"weights": np.ones(2)}, "3 numbers"),
+        ({"weights": np.array([1, -1, 1.0])}, "from 0 up"),
+        ({"weights": np.array([1, np.nan, 1.0])}, "from 0 up"),
+        ({"weights": np.zeros(3)}, "all 0"),
+        ({"slide_sampling": "sequential"}, "slide_sampling='random'"),
+        ({"cycle": False}, "cycle=True"),
+    ],
+    ids=str,
+)
+def test_weights_that_make_no_sense_are_refused(change, what):
+    settings = {"weights": np.ones(3), "slide_sampling": "random", "cycle": True, **change}
+    with pytest.raises(ConfigError, match=what):
+        LaneOrder(num_slides=3, **settings)
+
+
+# Turns and windows
+
+
+@given(order=orders, lane=st.integers(0, 3), window=st.integers(1, 4))
+def test_the_samples_of_a_visit_are_numbered(order, lane, window):
+    visits = {}
+    for index in samples_of_window(order, lane % order.num_lanes, window):
+        turn = order.turn_of(index)
+        visits.setdefault(turn.slot, []).append(turn.number)
+    assert len(visits) == order.pool_size
+    assert all(v == list(range(order.patches_per_slide)) for v in visits.values())
+
+
+@given(order=orders, lane=st.integers(0, 3), window=st.integers(1, 4))
+def test_a_window_begins_with_its_first_sample(order, lane, window):
+    samples = samples_of_window(order, lane % order.num_lanes, window)
+    assert {order.window_start(index) for index in samples} == {samples[0]}
+
+
+@given(order=orders | finite_orders, index=st.integers(0, 83))
+def test_the_slides_at_hand_are_those_of_the_window(order, index):
+    index %= order.num_samples or 84
+    pool = list(order.pool_of(index))
+    assert pool[0] == order.slide_of_slot(order.slot_of(index))
+    assert len(pool) == len(set(pool)) <= order.pool_size
+    assert list(order.slides_of(index))[: len(pool)] == pool

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eosin.atomic import atomic_path
@@ -89,7 +90,7 @@ class ManifestWriter:
         """Drop rows of samples that come again."""
         for part in manifest_parts(self.folder):
             table = pq.read_table(part)
-            kept = table.filter(pa.compute.less(table["index"], index))
+            kept = table.filter(pc.less(table["index"], index))
             if kept.num_rows == table.num_rows:
                 continue
             if kept.num_rows:
