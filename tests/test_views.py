@@ -15,10 +15,10 @@ from eosin.views import (
     DeferredViews,
     RandomResizedCrop,
     ViewConfig,
-    averages_areas,
     check_views,
     draw_views,
     replay_views,
+    resampling,
 )
 from transforms.transform_contract import TransformContract, noise
 
@@ -171,19 +171,29 @@ def test_parameters_of_something_else_are_refused_with_advice():
         two.replay(noise(), {"steps": [{"box": [0, 0, 1, 1]}]})
 
 
-@pytest.mark.parametrize("side", [100, 110, 120, 200, 256])
-def test_a_shrunk_crop_is_near_antialiased_bicubic_and_nearer_than_the_other_way(side):
-    image = cv2.GaussianBlur(noise(side, side), (0, 0), 1.5)
+@pytest.mark.parametrize(
+    ("side", "method"),
+    [(60, "cubic"), (98, "cubic"), (110, "cubic"), (122, "cubic"), (124, "halved"), (150, "halved"),
+     (190, "halved"), (200, "area"), (256, "area")],
+)  # fmt: skip
+def test_a_crop_is_near_antialiased_bicubic_and_no_farther_than_an_area_average(side, method):
+    image = cv2.GaussianBlur(noise(side, side), (0, 0), 1.0)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     wanted = torch.nn.functional.interpolate(pixels, (98, 98), mode="bicubic", antialias=True)
 
     def error(result):
         return float((torch.from_numpy(result) - wanted[0].permute(1, 2, 0)).pow(2).mean().sqrt())
 
+    assert resampling(side, side, 98) == method
     ours = RandomResizedCrop(size=98).replay(image, {"box": [0, 0, side, side]})
-    other = cv2.INTER_CUBIC if averages_areas(side, side, 98) else cv2.INTER_AREA
-    assert error(ours) < 3
-    assert error(ours) < error(cv2.resize(image, (98, 98), interpolation=other))
+    average = cv2.resize(image, (98, 98), interpolation=cv2.INTER_AREA)
+    assert error(ours) < 2.5
+    assert error(ours) <= error(average)
+
+
+def test_a_box_that_is_narrower_than_the_crop_is_enlarged_along_both_axes():
+    assert resampling(90, 400, 98) == "cubic"
+    assert resampling(400, 90, 98) == "cubic"
 
 
 DEFERRED = DeferredViews(

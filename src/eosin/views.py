@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ _MAX_TRIES = 10
 _MILD_SHRINK = 1.25
 """Factor up to which cubic interpolation does not alias visibly."""
 
+Resampling = Literal["cubic", "halved", "area"]
+
 
 class CropBox(NamedTuple):
     """Part of an image, in its pixels."""
@@ -36,8 +38,7 @@ class CropBox(NamedTuple):
 class RandomResizedCrop(Transform):
     """Cut a random part of random area and shape, and resize it to a square.
 
-    Averages areas where it shrinks by more than a quarter (`averages_areas`), else interpolates
-    cubically.
+    Interpolates cubically, with areas averaged where it shrinks (`resampling`).
 
     Source: torchvision's RandomResizedCrop, as DINOv2 uses it (there bicubic with antialiasing):
     ten tries for area and log-uniform aspect ratio, then the largest centred crop of allowed shape.
@@ -64,9 +65,7 @@ class RandomResizedCrop(Transform):
     def replay(self, image: Image, parameters: Parameters) -> Image:
         x, y, width, height = read_box(parameters)
         part = image[y : y + height, x : x + width]
-        method = cv2.INTER_AREA if averages_areas(width, height, self.size) else cv2.INTER_CUBIC
-        resized = cv2.resize(part, (self.size, self.size), interpolation=method)
-        return np.asarray(resized, dtype=image.dtype)
+        return resample(part, self.size)
 
     def size_after(self, parameters: Parameters, *, width: int, height: int) -> tuple[int, int]:
         return self.size, self.size
@@ -91,14 +90,28 @@ class RandomResizedCrop(Transform):
         )
 
 
-def averages_areas(width: int, height: int, size: int) -> bool:
-    """Return whether a box is shrunk so much to `size` pixels that its areas must be averaged.
+def resampling(width: int, height: int, size: int) -> Resampling:
+    """Return how a box of this size in pixels is brought to `size` x `size` pixels.
 
-    Below a quarter (geometric mean of both axes), cubic interpolation is closer to DINOv2's bicubic
-    with antialiasing (0.64 against 0.78 grey levels at 1.22, histology at 0.5 um/px), and OpenCV's
-    area average takes five times as long.
+    All are near DINOv2's bicubic with antialiasing, and nearer than the area average where they
+    take its place: with structure of 2 px, 0.7 against 1.7 grey levels at a shrink of 1.5.
     """
-    return width >= size and height >= size and width * height > (_MILD_SHRINK * size) ** 2
+    shrink = math.sqrt(width * height) / size
+    if width < size or height < size or shrink <= _MILD_SHRINK:
+        return "cubic"
+    return "halved" if shrink <= 2 else "area"
+
+
+def resample(image: Image, size: int) -> Image:
+    """Return an image of `size` x `size` pixels, as `resampling` says.
+
+    `halved` is cubic to twice the size and then the mean of each 2 x 2 pixels.
+    """
+    method = resampling(image.shape[1], image.shape[0], size)
+    if method == "halved":
+        image = cv2.resize(image, (2 * size, 2 * size), interpolation=cv2.INTER_CUBIC)
+    kernel = cv2.INTER_CUBIC if method == "cubic" else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, (size, size), interpolation=kernel), dtype=image.dtype)
 
 
 def read_box(parameters: Parameters) -> CropBox:

@@ -45,7 +45,7 @@ TRANSFORMS = [
     GaussianBlur(kernel_size=3),
     Solarize(),
     RandomApply(transform=Solarize(), p=0.5),
-    RandomResizedCrop(size=24, scale=(0.9, 1.0)),
+    RandomResizedCrop(size=24, scale=(0.6, 1.0)),
     RandomResizedCrop(size=14, scale=(0.05, 0.32)),
     RandomResizedCrop(size=40, scale=(0.05, 1.0), ratio=(0.3, 3.0)),
     ComposeTransforms(transforms=(RandomFlipRotate(), HEDColorAugmentation(), Solarize())),

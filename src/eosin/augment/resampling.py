@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eosin.transforms.blur import GaussianBlur
-from eosin.views import CropBox, averages_areas
+from eosin.views import CropBox, Resampling, resampling
 
 _CUBIC = -0.75
 """Sharpness of OpenCV's cubic kernel."""
@@ -27,21 +27,30 @@ def crop_and_resize(
 
     Within one grey level of OpenCV, which calculates in fixed point.
     """
+    results = images.new_empty(len(boxes), 3, size, size)
+    groups: dict[Resampling, list[int]] = {}
+    for number, box in enumerate(boxes):
+        groups.setdefault(resampling(box.width, box.height, size), []).append(number)
+    for method, members in groups.items():
+        at = torch.tensor(members, device=images.device)
+        chosen = [boxes[number] for number in members]
+        results[at] = _resized(images[at], chosen, size, method)
+    return results
+
+
+def _resized(images: Tensor, boxes: Sequence[CropBox], size: int, method: Resampling) -> Tensor:
+    if method == "halved":
+        # Rounded in between, as bytes are.
+        twice = _resized(images, boxes, 2 * size, "cubic").round_()
+        return torch.nn.functional.avg_pool2d(twice, 2)
     x, y, widths, heights = (
         torch.tensor(numbers, dtype=torch.float32, device=images.device)
         for numbers in zip(*boxes, strict=True)
     )
-    shrinks = torch.tensor(
-        [averages_areas(box.width, box.height, size) for box in boxes], device=images.device
-    )[:, None, None]
+    weights = _area_weights if method == "area" else _cubic_weights
     height, width = images.shape[-2:]
-
-    def weights(start: Tensor, length: Tensor, whole: int) -> Tensor:
-        area = _area_weights(start, length, size, whole)
-        return torch.where(shrinks, area, _cubic_weights(start, length, size, whole))
-
-    resized = _resample(images, weights(y, heights, height), weights(x, widths, width))
-    return resized.clamp_(0, 255)
+    vertical = weights(y, heights, size, height)
+    return _resample(images, vertical, weights(x, widths, size, width)).clamp_(0, 255)
 
 
 def blur(
