@@ -98,3 +98,10 @@ def test_stains_can_be_shifted_only_or_scaled_only(settings, still, moving):
     assert drawn[name] == [value] * 3
     assert len(set(drawn[moving])) == 3
     assert (transform.replay(noise(), drawn) != noise()).any()
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (1, 9000), (9000, 1), (37, 8192)])
+def test_an_image_of_any_shape_is_worked_through_to_its_end(shape):
+    image = noise(*shape)
+    alpha, beta = np.array([1.1, 0.9, 1.05]), np.array([0.05, -0.1, 0.1])
+    assert abs(perturb_stains(image, alpha, beta) - by_the_formula(image, alpha, beta)).max() <= 1

