@@ -1,5 +1,7 @@
 """Thumbnails to find tissue on: real slides, phantoms, and both with ink or paler."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -7,6 +9,7 @@ from eosin.backends import OpenSlideBackend
 from eosin.phantom.slide import draw_phantom
 from eosin.phantom.spec import PhantomSpec
 from eosin.tissue.base import mask_max_px
+from eosin.tissue.resolution import MAX_PX_WITHOUT_MPP
 from real_data import real_file
 
 INKS = {
@@ -19,21 +22,27 @@ INKS = {
 }
 
 
+@cache
 def real_thumbnail(*parts: str) -> tuple[np.ndarray, float | None]:
     """Return the thumbnail that masks are made from, and its um/px."""
     with OpenSlideBackend().open(real_file("data", *parts)) as slide:
         info = slide.info
-        thumbnail = slide.thumbnail(mask_max_px(info))
+        # Detectors shrink what has no um/px to as much, and readers take long for more.
+        thumbnail = slide.thumbnail(mask_max_px(info) if info.mpp else MAX_PX_WITHOUT_MPP)
+    thumbnail.flags.writeable = False
     longer = max(info.width_l0, info.height_l0)
     mpp = None if info.mpp is None else info.mpp.mean * longer / max(thumbnail.shape)
     return thumbnail, mpp
 
 
+@cache
 def phantom_thumbnail(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a phantom at 8 um/px, and its label map of the same size."""
     rgb, labels = draw_phantom(PhantomSpec(seed=seed))
     size = (labels.shape[1], labels.shape[0])
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), labels
+    thumbnail = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    thumbnail.flags.writeable = labels.flags.writeable = False
+    return thumbnail, labels
 
 
 def paler(thumbnail: np.ndarray, share: float) -> np.ndarray:

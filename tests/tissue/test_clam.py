@@ -9,7 +9,7 @@ from tissue.real_thumbnails import phantom_thumbnail, real_thumbnail
 
 
 def segment_by_contours(image, scale, *, sthresh, mthresh, close, a_t, a_h, max_n_holes, use_otsu):
-    """Outer contours with area beyond a_t less their holes; holes beyond a_h, the largest ones."""
+    """Keep outer contours of more area than a_t less their holes, and large holes in them."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     blurred = cv2.medianBlur(hsv[:, :, 1], mthresh)
     otsu = cv2.THRESH_OTSU if use_otsu else 0
@@ -23,19 +23,22 @@ def segment_by_contours(image, scale, *, sthresh, mthresh, close, a_t, a_h, max_
     for number, outer in enumerate(contours):
         if hierarchy[number][3] != -1:
             continue
-        holes = [c for c, of in zip(contours, hierarchy, strict=True) if of[3] == number]
-        area = cv2.contourArea(outer) - sum(cv2.contourArea(hole) for hole in holes)
-        if area <= a_t * reference:
+        children = [c for c, of in zip(contours, hierarchy, strict=True) if of[3] == number]
+        holes = sorted((inside(hole, mask) for hole in children), key=np.sum, reverse=True)
+        piece = cv2.drawContours(np.zeros_like(mask), [outer], -1, 1, -1) > 0
+        if piece.sum() - sum(hole.sum() for hole in holes) <= a_t * reference:
             continue
-        holes = sorted(holes, key=cv2.contourArea, reverse=True)[:max_n_holes]
-        piece = cv2.drawContours(np.zeros_like(mask), [outer], -1, 1, -1)
-        for hole in holes:
-            if cv2.contourArea(hole) > a_h * reference:
-                inside = cv2.drawContours(np.zeros_like(mask), [hole], -1, 1, -1)
-                rim = cv2.drawContours(np.zeros_like(mask), [hole], -1, 1, 1)
-                piece[(inside > 0) & (rim == 0)] = 0
-        mask |= piece
+        for hole in holes[:max_n_holes]:
+            if hole.sum() > a_h * reference:
+                piece &= ~hole
+        mask[piece] = 1
     return mask > 0
+
+
+def inside(hole, like):
+    """Return the pixels within the contour of a hole, which runs through the tissue around it."""
+    filled = cv2.drawContours(np.zeros_like(like), [hole], -1, 1, -1)
+    return filled > cv2.drawContours(np.zeros_like(like), [hole], -1, 1, 1)
 
 
 @pytest.mark.parametrize("use_otsu", [False, True])
@@ -56,9 +59,8 @@ def test_a_mask_is_that_of_the_published_procedure(slide, areas, use_otsu):
     settings = {"sthresh": 8, "mthresh": 7, "close": 4, "use_otsu": use_otsu, **areas}
     expected = segment_by_contours(image, mpp / 0.25, **settings)
     mask = CLAMTissueDetector(**settings).detect(image, mpp=mpp)
-    # Contours run through the middles of pixels, so areas and rims differ by part of a pixel.
     union = (mask | expected).sum()
-    assert (mask & expected).sum() >= 0.99 * union
+    assert (mask & expected).sum() >= 0.999 * union
     if areas["a_t"] < 100:
         assert union > 1000
 

@@ -34,7 +34,7 @@ def grown(mask, um, mpp=8.0):
 def test_ink_is_left_out_and_tissue_beside_it_stays(slide, colour, opacity):
     if slide == "phantom":
         image, mpp = phantom_thumbnail(3)[0], 8.0
-        ink = stroke(image.shape, mpp, seed=1, width_um=250.0, num=1)
+        ink = stroke(image.shape, mpp, seed=1, width_um=350.0, num=1)
     else:
         image, mpp = real_thumbnail("wsi", slide)
         ink = stroke(image.shape, mpp, seed=1)
@@ -44,7 +44,7 @@ def test_ink_is_left_out_and_tissue_beside_it_stays(slide, colour, opacity):
     on_glass = (ink > 128) & ~before
     away = ~grown(ink > 0, 160)
     assert on_glass.sum() > 150
-    assert (before & away).sum() > 500
+    assert (before & away).sum() > 300
     assert free[on_glass].mean() < 0.02
     assert free[before & away].mean() > 0.999
 

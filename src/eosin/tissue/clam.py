@@ -23,7 +23,9 @@ class CLAMTissueDetector(TissueDetector):
     Areas count in patches of `ref_patch_size` level-0 pixels, as in CLAM. Thumbnails do not say
     what level 0 was, so these are pixels of 0.25 um here, and 512 of them 128 um: pieces up to 100
     such patches (1.6 mm2) are dropped by default. That is for resections; for biopsies lower `a_t`.
-    On a thumbnail without um/px they are counted as if it were at 8 um/px.
+    On a thumbnail without um/px they are counted as if it were at 8 um/px. An area is a number of
+    pixels here; CLAM takes that of the polygon through their middles, which is smaller by half the
+    length of the outline, so it drops some ragged pieces close to the limit that are kept here.
 
     Source: Lu et al. 2021, Nature Biomedical Engineering 5, 555 (CLAM), section on segmentation,
     and the parameters that its program documents.

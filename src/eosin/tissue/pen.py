@@ -13,7 +13,7 @@ from eosin.tissue.resolution import at_mask_mpp, disc, enlarge_mask, odd_px, squ
 
 _INKS = (
     ("red", (0, 120, 50), (7, 255, 255)),
-    ("orange", (8, 180, 200), (19, 255, 255)),
+    ("orange", (8, 180, 185), (19, 255, 255)),
     ("yellow", (20, 130, 50), (35, 255, 255)),
     ("green", (35, 40, 30), (95, 255, 255)),
     ("blue", (96, 100, 30), (125, 255, 255)),
