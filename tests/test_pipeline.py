@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from eosin.backends import OpenSlideBackend, SyntheticBackend
+from eosin.backends import OpenSlideBackend, SlideBackend, SyntheticBackend
 from eosin.backends.synthetic import decode_coordinates
+from eosin.backends.tiff import TiffBackend
 from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError
 from eosin.filters import HSVPatchFilter, PatchFilter
 from eosin.pipeline import PatchPipeline
+from eosin.plain import fingerprint
 from eosin.sampling import GridSampler, MultiMagnificationSampler, RandomSampler
 from eosin.tissue import HSVTissueDetector
+from eosin.tissue.store import MaskStore
 from eosin.transforms import HEDColorAugmentation, RandomFlipRotate
 from eosin.views import RandomResizedCrop, ViewConfig
 from made_slides import (
@@ -566,6 +570,92 @@ def test_closing_while_threads_read_ahead_breaks_nothing(folder):
         disturbed.append(content(next(samples)))
         pipeline.close()
     assert disturbed == undisturbed
+
+
+def open_files():
+    gc.collect()
+    links = list(Path("/proc/self/fd").iterdir())
+    return sorted(str(link.readlink()) for link in links if link.is_symlink())
+
+
+def test_no_file_is_left_open_after_a_stream_is_closed_dropped_or_interrupted(folder):
+    def direct():
+        # This reader keeps a file open for each slide; OpenSlide hides whether it does.
+        return PatchPipeline(
+            slide_paths=folder,
+            backend=TiffBackend(),
+            tissue_detector=HSVTissueDetector(),
+            sampler=RandomSampler(patch_size=64, target_mpp=0.5),
+            cycle=True,
+            num_threads=2,
+        )
+
+    def interrupt():
+        for result in direct():
+            if result.index == 5:
+                raise KeyboardInterrupt
+
+    before = open_files()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        interrupt()
+    del caught
+    assert open_files() == before
+    pipeline = direct()
+    contents(pipeline, 5)
+    assert len(set(open_files()) - set(before)) == 3
+    pipeline.close()
+    assert open_files() == before
+    assert threads_alive() == []
+
+
+def test_large_samples_are_not_read_far_ahead():
+    reads = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Counting(PatchFilter):
+        def accept(self, image):
+            reads.append(1)
+            return True
+
+    settings = {"patch_filter": Counting(), "num_threads": 2, "cycle": True}
+    samples = iter(synthetic_pipeline(prefetch_bytes=3 * 32 * 32 * 3, **settings))
+    for _ in range(60):
+        next(samples)
+    time.sleep(0.1)
+    assert 60 < len(reads) <= 64
+    samples.close()
+
+
+def test_the_first_patch_from_ten_thousand_known_slides_opens_one_and_is_fast(monkeypatch):
+    monkeypatch.setattr("eosin.stream.state.file_fingerprint", lambda path: 1 / 0)
+    opened = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Opening(SlideBackend):
+        def open(self, path):
+            opened.append(path)
+            return SyntheticBackend().open(path)
+
+    entries = tuple(
+        SlideEntry(path=f"made://slide_{n}", fingerprint=fingerprint([f"slide_{n}", 4000]))
+        for n in range(10_000)
+    )
+    start = time.perf_counter()
+    pipeline = busy_pipeline(slide_paths=entries, backend=Opening())
+    pipeline.read(0)
+    state = pipeline.state_dict()
+    assert time.perf_counter() - start < 2
+    assert len(opened) == 1
+    assert len(state["lists"][0]["slides"]) == 80_000
+
+
+def test_masks_are_kept_where_the_stream_is_told_to(tmp_path, folder, monkeypatch):
+    store = MaskStore(tmp_path / "masks")
+    first = contents(file_pipeline(folder, mask_store=store), 20)
+    monkeypatch.setattr(HSVTissueDetector, "detect", lambda *_, **__: 1 / 0)
+    assert contents(file_pipeline(folder, mask_store=store), 20) == first
+    with pytest.raises(StreamStalledError, match="ZeroDivisionError"):
+        contents(file_pipeline(folder), 20)
 
 
 # Refused at once
