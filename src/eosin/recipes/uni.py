@@ -12,7 +12,7 @@ Differs  see the table
 | tissue threshold | not stated | tissue_threshold=0.4 | unknown |
 | resolution | 0.5 um/px | target_mpp=0.5 | exact |
 | patch size | 256 px, and a quarter of them 512 px | 256 px | differs |
-| places | grid without overlap, about 1,000 a slide | random | differs |
+| places | grid without overlap | random | differs |
 | patch filter | none | none | exact |
 | crops | DINOv2's default configuration | 2 of 224 px, 8 of 96 px, its scales | exact |
 | colours | DINOv2's default configuration | its transforms, effective probabilities | exact |
