@@ -1,3 +1,5 @@
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -144,6 +146,27 @@ def histogram(places, shape):
     for x, y in places:
         counts[y, x] += 1
     return counts
+
+
+def test_a_mask_that_crosses_processes_gives_the_same_places():
+    tissue = TissueMask(blob(100, 80), width_l0=8000, height_l0=10_000)
+    extent = Extent(700.0, 700.0)
+    assert tissue.draw_place(np.random.default_rng(0), extent, 0.4) is not None
+    again = pickle.loads(pickle.dumps(tissue))
+    places = [
+        [mask.draw_place(np.random.default_rng(seed), extent, 0.4) for seed in range(20)]
+        for mask in (tissue, again)
+    ]
+    assert places[0] == places[1]
+    assert np.array_equal(again.mask, tissue.mask)
+
+
+def test_a_mask_says_its_shape_and_whether_it_is_empty():
+    for mask in (np.zeros((5, 9), bool), np.eye(5, 9, dtype=bool)):
+        tissue = TissueMask(mask, width_l0=90, height_l0=50)
+        assert tissue.shape == (5, 9)
+        assert tissue.is_empty == (not mask.any())
+        assert tissue.tissue_fraction == mask.mean()
 
 
 def test_windows_of_ever_new_sizes_take_bounded_memory():
