@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from eosin.backends.base import SlideBackend
 from eosin.backends.patch import read_patch
+from eosin.catalog import SlideEntry, Slides
 from eosin.errors import SlideReadError
 from eosin.geometry import PatchCoordinate
 from eosin.pipeline import PatchPipeline
@@ -24,7 +25,7 @@ from eosin.report.pictures import (
     slide_overlay,
 )
 from eosin.stream.result import PatchResult
-from eosin.tissue.base import TissueDetector
+from eosin.tissue.base import TissueSource
 from eosin.train.config import TrainConfig
 from eosin.train.stream import make_pipeline
 
@@ -59,7 +60,7 @@ class Sampled:
 
 def sample_stream(
     config: TrainConfig,
-    slides: Sequence[str | Path],
+    slides: Slides | tuple[SlideEntry, ...],
     backend: SlideBackend,
     *,
     num_samples: int = NUM_SAMPLES,
@@ -111,7 +112,7 @@ def _slide_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
     )
 
 
-def _overlay(path: str, sampled: Sampled, backend: SlideBackend, detector: TissueDetector) -> Html:
+def _overlay(path: str, sampled: Sampled, backend: SlideBackend, detector: TissueSource) -> Html:
     with backend.open(path) as slide:
         info = slide.info
         thumbnail = slide.thumbnail(_THUMBNAIL_PX)
