@@ -109,6 +109,16 @@ def test_a_damaged_picture_is_an_error_of_its_slide(tmp_path, share):
         folder.tissue(SLIDE)
 
 
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
+    folder = save(tmp_path, quarter())
+    path = tmp_path / "a.b.png"
+    content = bytearray(path.read_bytes())
+    content[16:24] = (200_000).to_bytes(4, "big") + (150_000).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(SlideError, match="30000000000 pixels"):
+        folder.tissue(SLIDE)
+
+
 def test_a_mask_that_cannot_be_read_is_an_error_of_its_slide(tmp_path):
     (tmp_path / "a.b.png").mkdir()
     with pytest.raises(SlideError, match="cannot be read"):

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _ASPECT_TOLERANCE = 0.01
 
+_MAX_PIXELS = 2**29
+"""Of a PNG; one that claims more would take gigabytes before it could be shrunk."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +99,14 @@ def _content(info: SlideInfo, path: Path) -> bytes:
 
 
 def _from_png(info: SlideInfo, path: Path, content: bytes) -> Bool[np.ndarray, "height width"]:
+    # Width and height follow the signature, and the length and name of the first chunk.
+    claimed = int.from_bytes(content[16:20], "big") * int.from_bytes(content[20:24], "big")
+    if claimed > _MAX_PIXELS:
+        raise SlideError(
+            info.path,
+            f"its mask {path} says that it has {claimed} pixels, more than {_MAX_PIXELS}; save it "
+            "at a lower resolution, 8 um per pixel is enough",
+        )
     try:
         pixels = np.atleast_3d(imagecodecs.png_decode(content))
     except (ValueError, imagecodecs.PngError) as error:
