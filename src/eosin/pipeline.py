@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from eosin.backends.base import SlideBackend
+from eosin.backends.crash import CrashLog
+from eosin.backends.guarded import guarded
 from eosin.catalog import SlideEntry, SlideWeights
 from eosin.errors import ConfigError, StreamStalledError
 from eosin.filters.base import PatchFilter
@@ -18,7 +20,13 @@ from eosin.sampling.base import PatchSampler
 from eosin.sampling.grid import GridSampler
 from eosin.sampling.random import RandomSampler
 from eosin.stream.ahead import ByteBound, Watch, map_ahead
-from eosin.stream.checks import check_augmentation, check_grid, check_replacement
+from eosin.stream.checks import (
+    check_at_least,
+    check_augmentation,
+    check_grid,
+    check_replacement,
+    check_share,
+)
 from eosin.stream.draw import PatchRecipe
 from eosin.stream.grid import GridOrder
 from eosin.stream.listed import ListedOrder, SlideList, entries_of
@@ -30,6 +38,7 @@ from eosin.stream.retry import Retry
 from eosin.stream.search import Fruitless, Replacement, SampleSource
 from eosin.stream.slides import SlideStore, StoreLimits
 from eosin.stream.state import (
+    Resolved,
     StreamState,
     check_settings,
     describe_list,
@@ -112,6 +121,8 @@ class PatchPipeline:
     """File that a line of JSON is appended to for all that cannot be read."""
     manifest: Path | None = None
     """Folder that gets a table of all that was delivered."""
+    crash_log: CrashLog | None = None
+    """Notes what is being read, so that a slide that crashes the process is left out next time."""
 
     def __post_init__(self) -> None:
         self._check()
@@ -150,22 +161,17 @@ class PatchPipeline:
         all_of_them = SlideList(
             from_index=0, numbers=tuple(range(len(self._entries))), weights=self._weights
         )
-        self._take_up((all_of_them,), gone=(), gone_digests=())
+        self._take_up(Resolved((all_of_them,)))
 
-    def _take_up(
-        self,
-        lists: tuple[SlideList, ...],
-        *,
-        gone: tuple[SlideEntry, ...],
-        gone_digests: tuple[str, ...],
-    ) -> None:
+    def _take_up(self, resolved: Resolved) -> None:
         """Draw from these lists from now on; slides are opened anew."""
         num_here = len(self._entries)
-        self._gone_digests = gone_digests
-        self._listed = ListedOrder(self.order, lists)
+        gone = resolved.gone
+        self._gone_digests = resolved.gone_digests
+        self._listed = ListedOrder(self.order, resolved.lists)
         self._store = SlideStore(
             (*self._entries, *gone),
-            self.backend,
+            guarded(self.backend, self.crash_log),
             self.tissue_detector,
             limits=StoreLimits(
                 max_open_slides=self.max_open_slides or self.num_lanes * self.pool_size,
@@ -197,20 +203,14 @@ class PatchPipeline:
         if isinstance(self.sampler, GridSampler):
             check_grid(self.num_lanes, self.weights, self.replacement)
         check_replacement(self.replacement)
-        for name, least in (
-            ("seed", 0),
-            ("max_candidates", 1),
-            ("max_open_slides", 1),
-            ("num_threads", 0),
-            ("prefetch_bytes", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name}={value} must be at least {least}")
-        if not 0 <= self.max_quarantined_fraction <= 1:
-            raise ConfigError(
-                f"max_quarantined_fraction={self.max_quarantined_fraction} must be a share"
-            )
+        check_at_least(0, seed=self.seed, num_threads=self.num_threads)
+        check_at_least(
+            1,
+            max_candidates=self.max_candidates,
+            max_open_slides=self.max_open_slides,
+            prefetch_bytes=self.prefetch_bytes,
+        )
+        check_share(max_quarantined_fraction=self.max_quarantined_fraction)
 
     @property
     def slides(self) -> tuple[str, ...]:
@@ -283,7 +283,8 @@ class PatchPipeline:
 
         What was delivered stands in the manifest by then, where there is one.
         """
-        self._flush()
+        if self._writer is not None:
+            self._writer.flush()
         digests = (*self._digests, *self._gone_digests)
         names = [entry.name for entry in self._store.entries]
         return StreamState(
@@ -307,7 +308,7 @@ class PatchPipeline:
         if extend and not self.cycle:
             raise ConfigError("extend=True needs cycle=True; a stream that ends has one list")
         resolved = resolve_lists(state, self._entries, self._digests, self._weights, extend=extend)
-        self._take_up(resolved.lists, gone=resolved.gone, gone_digests=resolved.gone_digests)
+        self._take_up(resolved)
         self.next_index = state["next_index"]
 
     @property
@@ -342,7 +343,8 @@ class PatchPipeline:
 
     def close(self) -> None:
         """Close the slides and write out the manifest; using the pipeline again opens them anew."""
-        self._flush()
+        if self._writer is not None:
+            self._writer.flush()
         self._store.close()
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
@@ -351,7 +353,11 @@ class PatchPipeline:
         # What was listed stays, though the folder may have changed meanwhile.
         plan |= {"slide_paths": self._entries, "where": None}
         gone = self._store.entries[len(self._entries) :]
-        return _restored, (plan, self.next_index, self._listed.lists, gone, self._gone_digests)
+        return _restored, (
+            plan,
+            self.next_index,
+            Resolved(self._listed.lists, gone, self._gone_digests),
+        )
 
     def _record(self, result: PatchResult) -> None:
         self.stats.count(result)
@@ -359,10 +365,6 @@ class PatchPipeline:
             if self._writer is None:
                 self._writer = ManifestWriter(self.manifest, self.settings)
             self._writer.record(result)
-
-    def _flush(self) -> None:
-        if self._writer is not None:
-            self._writer.flush()
 
     def _has(self, index: int) -> bool:
         if index < 0:
@@ -378,10 +380,10 @@ class PatchPipeline:
     def _draw(self, index: int) -> tuple[int, PatchResult | Fruitless]:
         if not self._has(index):
             raise IndexError(f"the stream has no sample {index}: it begins at 0, or ends before")
-        if self._source is not None:
-            return index, self._source.draw(index)
-        assert self._grid is not None
-        return index, self._grid.draw(index, self._recipe)
+        if self._grid is not None:
+            return index, self._grid.draw(index, self._recipe)
+        assert self._source is not None
+        return index, self._source.draw(index)
 
     def _stalled(self, index: int, rejections: tuple[Rejection, ...]) -> StreamStalledError:
         return stalled(index, rejections, {**self.stats.problems, **self.quarantined})
@@ -390,11 +392,9 @@ class PatchPipeline:
 def _restored(
     plan: Mapping[str, object],
     next_index: int,
-    lists: tuple[SlideList, ...],
-    gone: tuple[SlideEntry, ...],
-    gone_digests: tuple[str, ...],
+    resolved: Resolved,
 ) -> PatchPipeline:
     pipeline = PatchPipeline(**plan)  # type: ignore[arg-type]
-    pipeline._take_up(lists, gone=gone, gone_digests=gone_digests)
+    pipeline._take_up(resolved)
     pipeline.next_index = next_index
     return pipeline

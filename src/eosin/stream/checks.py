@@ -43,3 +43,17 @@ def check_replacement(replacement: Replacement) -> None:
         raise ConfigError(
             f"replacement={replacement!r} must be 'with_replacement' or 'without_replacement'"
         )
+
+
+def check_at_least(least: int, **numbers: int | None) -> None:
+    """Refuse whole numbers that are too small; None stands for no limit."""
+    for name, value in numbers.items():
+        if value is not None and value < least:
+            raise ConfigError(f"{name}={value} must be at least {least}")
+
+
+def check_share(**shares: float) -> None:
+    """Refuse what is no share from 0 to 1."""
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{name}={value} must be a share from 0 to 1")

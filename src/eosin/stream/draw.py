@@ -17,8 +17,9 @@ from eosin.errors import (
 from eosin.filters.base import PatchFilter
 from eosin.geometry import PatchCoordinate, SlideInfo
 from eosin.randomness import Purpose, rng_at
+from eosin.stream.ready import ReadySlide
 from eosin.stream.result import PatchResult, Rejection, checksum
-from eosin.stream.slides import ReadySlide, SlideStore
+from eosin.stream.slides import SlideStore
 from eosin.tissue.mask import Extent
 from eosin.transforms.base import Image, Transform
 from eosin.transforms.parameters import Parameters

@@ -25,8 +25,9 @@ from eosin.stream.draw import (
     slide_rejection,
 )
 from eosin.stream.listed import ListedOrder
+from eosin.stream.ready import ReadySlide
 from eosin.stream.result import PatchResult, Rejection
-from eosin.stream.slides import ReadySlide, SlideStore
+from eosin.stream.slides import SlideStore
 
 Replacement = Literal["with_replacement", "without_replacement"]
 
@@ -167,7 +168,7 @@ class _Search:
                 return result
             self._refuse(result)
             is_unreadable = result.rejection.cause == UNREADABLE
-            if is_unreadable and source.store.is_dead(ready, coordinate.level):
+            if is_unreadable and source.store.unreadable.is_dead(ready, coordinate.level):
                 self._num_spent += source.max_candidates - 1
                 return None
         return None

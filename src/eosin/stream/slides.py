@@ -5,17 +5,14 @@ are the same with and without it. Safe from several threads.
 """
 
 import threading
-import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import final
 
 from eosin.backends.base import Slide, SlideBackend
-from eosin.backends.patch import read_patch
 from eosin.catalog.entry import SlideEntry
 from eosin.errors import (
-    ConfigError,
     EosinError,
     NoPlaceError,
     SlideError,
@@ -23,56 +20,19 @@ from eosin.errors import (
     SlideReadError,
     StreamStalledError,
 )
-from eosin.geometry import PatchCoordinate, SlideInfo
-from eosin.randomness import Purpose, rng_at
-from eosin.sampling.base import PatchSampler
+from eosin.geometry import PatchCoordinate
 from eosin.stream.quarantine import QuarantineLog
+from eosin.stream.ready import ReadySlide, read_once
 from eosin.stream.retry import Retry, may_pass
+from eosin.stream.unreadable import Unreadable
 from eosin.stream.watch import Activities
 from eosin.tissue.base import TissueSource
-from eosin.tissue.mask import Extent, TissueMask
+from eosin.tissue.mask import TissueMask
 from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Image
 
-_NUM_PROBES = 8
-"""Places of a level that must all be unreadable for the level to count as such."""
-
-_PROBE_PX = 64
 _MAX_GIVEN_UP = 3
 """Reads of a slide that were tried again in vain; after them its reads are tried once."""
-
-_MAX_BAD_REGIONS = 65536
-_MAX_CELL_LISTS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class ReadySlide:
-    """An open slide and where its tissue is."""
-
-    slide: Slide
-    tissue: TissueMask
-    number: int = 0
-    """Of the slide in its store."""
-    _cells: OrderedDict[float, Sequence[PatchCoordinate]] = field(default_factory=OrderedDict)
-
-    def cells(self, sampler: PatchSampler, mpp: float) -> Sequence[PatchCoordinate]:
-        """Return the sampler's disjoint patches, listed once for each magnification in use."""
-        listed = self._cells.get(mpp)
-        if listed is None:
-            listed = sampler.cells(self.slide.info, self.tissue, mpp)
-            self._cells[mpp] = listed
-            while len(self._cells) > _MAX_CELL_LISTS:
-                self._cells.popitem(last=False)
-        return listed
-
-
-class _Region(NamedTuple):
-    number: int
-    x: int
-    y: int
-    level: int
-    read_width: int
-    read_height: int
 
 
 @final
@@ -118,6 +78,7 @@ class SlideStore:
         self._limits = limits
         self._masks = masks
         self._log = log or QuarantineLog()
+        self.unreadable = Unreadable(self._log)
         self._gone = gone
         self._max_bad = limits.max_quarantined_fraction * (len(self.entries) - len(gone))
         self._lock = threading.Lock()
@@ -125,8 +86,6 @@ class SlideStore:
         self._ready: OrderedDict[int, ReadySlide] = OrderedDict()
         self._quarantined: dict[int, SlideError] = {}
         self._num_bad = 0
-        self._bad_regions: dict[_Region, str] = {}
-        self._dead_levels: dict[tuple[int, int], bool] = {}
         self._num_given_up: Counter[int] = Counter()
 
     def get(self, number: int) -> ReadySlide:
@@ -159,40 +118,13 @@ class SlideStore:
         Raises:
             SlideReadError: If they cannot be decoded; the same each time.
         """
-        at = coordinate
-        region = _Region(ready.number, at.x, at.y, at.level, at.read_width, at.read_height)
-        known = self._bad_regions.get(region)
-        if known is not None:
-            raise SlideReadError(at.slide_path, known)
+        self.unreadable.check(ready, coordinate)
         try:
-            with self.activities.doing(f"reading {at.slide_path}"):
+            with self.activities.doing(f"reading {coordinate.slide_path}"):
                 return self._read_persistently(ready, coordinate)
         except SlideReadError as error:
-            self._note_region(region, ready, error)
+            self.unreadable.note(ready, coordinate, error)
             raise
-
-    def is_dead(self, ready: ReadySlide, level: int) -> bool:
-        """Return whether a level is unreadable at all of several places.
-
-        Asked when a sample could not read its place. The places are the level's own, so the answer
-        does not depend on who asks first, and giving up on it is no matter of history.
-        """
-        key = (ready.number, level)
-        if key not in self._dead_levels:
-            reason = self._probe(ready, level)
-            with self._lock:
-                is_new = key not in self._dead_levels
-                self._dead_levels[key] = reason is not None
-            if reason is not None and is_new:
-                self._log.note(
-                    "level",
-                    slide_path=ready.slide.info.path,
-                    fingerprint=ready.slide.info.fingerprint,
-                    cause="unreadable level",
-                    reason=reason,
-                    where={"level": level},
-                )
-        return self._dead_levels[key]
 
     @property
     def quarantined(self) -> dict[str, str]:
@@ -293,7 +225,7 @@ class SlideStore:
     def _read_persistently(self, ready: ReadySlide, coordinate: PatchCoordinate) -> Image:
         path = coordinate.slide_path
         try:
-            return _read(ready.slide, coordinate)
+            return read_once(ready.slide, coordinate)
         except SlideReadError as error:
             failure = error
         if self._num_given_up[ready.number] >= _MAX_GIVEN_UP:
@@ -304,69 +236,13 @@ class SlideStore:
             try:
                 # A stale handle stays stale: each try opens the file anew.
                 with self._backend.open(path) as slide:
-                    return _read(slide, coordinate)
+                    return read_once(slide, coordinate)
             except SlideError as error:
                 failure = SlideReadError(path, error.reason)
                 failure.__cause__ = error
         with self._lock:
             self._num_given_up[ready.number] += 1
         raise failure
-
-    def _probe(self, ready: ReadySlide, level: int) -> str | None:
-        """Return why a level cannot be read, or None when a place of it can."""
-        info = ready.slide.info
-        side_l0 = _PROBE_PX * info.levels[level].downsample
-        extent = Extent(min(side_l0, info.width_l0), min(side_l0, info.height_l0))
-        reason = None
-        for probe in range(_NUM_PROBES):
-            rng = rng_at(zlib.crc32(info.fingerprint.encode()), Purpose.PLACE, level, probe)
-            x, y = ready.tissue.draw_place(rng, extent, 0.5) or (0, 0)
-            try:
-                _read(ready.slide, _probe_at(info, x, y, level))
-            except SlideReadError as error:
-                if may_pass(error, info.path):
-                    return None
-                reason = error.reason
-            else:
-                return None
-        return reason
-
-    def _note_region(self, region: _Region, ready: ReadySlide, error: SlideReadError) -> None:
-        with self._lock:
-            # What may pass is tried again by the next sample that wants it.
-            if len(self._bad_regions) < _MAX_BAD_REGIONS and not may_pass(error, error.path):
-                self._bad_regions[region] = error.reason
-        self._log.note(
-            "region",
-            slide_path=error.path,
-            fingerprint=ready.slide.info.fingerprint,
-            cause="unreadable region",
-            reason=error.reason,
-            where={"x": region.x, "y": region.y, "level": region.level},
-        )
-
-
-def _probe_at(info: SlideInfo, x: int, y: int, level: int) -> PatchCoordinate:
-    return PatchCoordinate(
-        slide_path=info.path,
-        x=x,
-        y=y,
-        level=level,
-        patch_size=_PROBE_PX,
-        mpp=1.0,
-        read_width=_PROBE_PX,
-        read_height=_PROBE_PX,
-    )
-
-
-def _read(slide: Slide, coordinate: PatchCoordinate) -> Image:
-    try:
-        return read_patch(slide, coordinate)
-    except (SlideReadError, ConfigError, StreamStalledError):
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise SlideReadError(coordinate.slide_path, reason) from error
 
 
 def _check_content(slide: Slide, entry: SlideEntry) -> None:

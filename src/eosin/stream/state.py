@@ -52,9 +52,9 @@ class Resolved(NamedTuple):
     """The lists of a state over the slides that are here."""
 
     lists: tuple[SlideList, ...]
-    gone: tuple[SlideEntry, ...]
+    gone: tuple[SlideEntry, ...] = ()
     """Slides that are not here any more; their numbers follow those that are."""
-    gone_digests: tuple[str, ...]
+    gone_digests: tuple[str, ...] = ()
 
 
 def describe_settings(settings: Mapping[str, object]) -> dict[str, Plain]:
