@@ -1,4 +1,4 @@
-"""Phantom slides for benchmarks, whose levels are just the magnifications that Midnight asks for."""
+"""Phantom slides for benchmarks, whose levels are the magnifications Midnight asks for."""
 
 import sys
 from pathlib import Path

@@ -1,12 +1,12 @@
 """Models as people use them after training: opened, beside what they must beat, on whole slides."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from eosin.backends.auto import AutoBackend
+from eosin.backends.base import SlideBackend
 from eosin.backends.files import find_slides
-from eosin.backends.mpp import MppPolicy
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder
 from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
@@ -64,12 +64,12 @@ def embed_with_progress(
     grid: GridSampler,
     batch_size: int = 64,
     num_threads: int = 2,
-    mpp_overrides: Mapping[str, float] | None = None,
+    backend: SlideBackend | None = None,
 ) -> int:
     """Embed slides with a progress bar and return how many failed, each named with its reason."""
     paths = find_slides(list(slides))
     extraction = Extraction(
-        backend=AutoBackend(mpp=MppPolicy(overrides=dict(mpp_overrides or {}))),
+        backend=backend or AutoBackend(),
         tissue_detector=HSVTissueDetector(),
         grid=grid,
         batch_size=batch_size,

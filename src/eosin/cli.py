@@ -17,16 +17,19 @@ from eosin import __version__
 from eosin.errors import ConfigError, EosinError, MissingDependencyError
 from eosin.recipes import RECIPES, recipe_config
 from eosin.train.config import TrainConfig
-from eosin.verbs import demo, features, training
+from eosin.verbs import demo, features, slides, training
 
 RECIPE_VERBS: dict[str, tuple[type, Callable[..., None]]] = {
     "train": (training.TrainVerb, training.train),
-    "preview": (training.PreviewVerb, training.preview),
+    "preview": (slides.PreviewVerb, slides.preview),
 }
 """Verbs whose first argument is a recipe; the recipe's settings are the defaults of their flags."""
 
 VERBS: dict[str, tuple[type, Callable[..., None]]] = {
+    "scan": (slides.ScanVerb, slides.scan),
+    "bench": (slides.BenchVerb, slides.bench),
     **RECIPE_VERBS,
+    "manifest": (slides.ManifestVerb, slides.manifest),
     "export": (training.ExportVerb, training.export),
     "embed": (features.EmbedVerb, features.embed),
     "evaluate": (features.EvaluateVerb, features.evaluate),

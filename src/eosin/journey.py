@@ -1,14 +1,14 @@
 """Training and export as people run them: with progress, and with words at the end."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
 from torch import nn
 
-from eosin.backends.auto import AutoBackend
-from eosin.backends.mpp import MppPolicy
+from eosin.backends.base import SlideBackend
+from eosin.catalog import SlideEntry, Slides
 from eosin.errors import ConfigError
 from eosin.models.huggingface import export_huggingface
 from eosin.progress import Bar, progress_bar
@@ -24,12 +24,11 @@ logger = logging.getLogger(__name__)
 
 def train_with_progress(
     config: TrainConfig,
-    slides: Sequence[str | Path],
+    slides: Slides | tuple[SlideEntry, ...],
     out_dir: Path,
     *,
-    device: str = "auto",
-    num_threads: int = 2,
-    mpp_overrides: Mapping[str, float] | None = None,
+    backend: SlideBackend | None = None,
+    site: Site | None = None,
 ) -> RunFolder:
     """Train with a progress bar, and name the slides that could not be used.
 
@@ -41,8 +40,8 @@ def train_with_progress(
             config,
             slides,
             out_dir,
-            backend=AutoBackend(mpp=MppPolicy(overrides=dict(mpp_overrides or {}))),
-            site=Site(device=device, num_threads=num_threads),
+            backend=backend,
+            site=site,
             monitors=[_ProgressMonitor(bar)],
         )
     for path, reason in run.quarantine.items():

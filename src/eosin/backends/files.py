@@ -8,7 +8,21 @@ from eosin.backends.source import ByteSource, open_source
 from eosin.errors import InputError
 
 SLIDE_SUFFIXES = frozenset(
-    {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm"}
+    {
+        ".svs",
+        ".tif",
+        ".tiff",
+        ".ndpi",
+        ".mrxs",
+        ".vms",
+        ".vmu",
+        ".scn",
+        ".bif",
+        ".svslide",
+        ".dcm",
+        ".czi",
+        ".zvi",
+    }
 )
 """File names that are taken for slides when a folder is given (those that OpenSlide may read)."""
 

@@ -1,9 +1,9 @@
 """A page that shows what a recipe would train on, before anything is trained."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from eosin.backends.base import SlideBackend
+from eosin.catalog import SlideEntry, Slides
 from eosin.plain import to_plain
 from eosin.report.page import Page, Section, configuration, write_page
 from eosin.report.stream import sample_stream, stream_sections
@@ -13,7 +13,7 @@ from eosin.train.config import TrainConfig
 def write_preview(
     path: Path,
     config: TrainConfig,
-    slides: Sequence[str | Path],
+    slides: Slides | tuple[SlideEntry, ...],
     backend: SlideBackend,
     *,
     title: str,

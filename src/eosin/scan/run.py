@@ -5,6 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
+from eosin.backends.crash import CrashLog
+from eosin.backends.guarded import guarded
 from eosin.catalog.entry import SlideEntry
 from eosin.errors import ConfigError, InputError
 from eosin.progress import progress_bar
@@ -20,6 +22,7 @@ def scan_slides(
     plan: ScanPlan,
     *,
     mask_store: MaskStore | None = None,
+    crash_log: CrashLog | None = None,
     num_threads: int = 4,
 ) -> tuple[ScannedSlide, ...]:
     """Look at every slide, write what there is to know into an index, and return it.
@@ -33,6 +36,8 @@ def scan_slides(
         out: The index, ending in `.parquet`.
         plan: What to look with.
         mask_store: Keeps the tissue masks, None to compute them and forget them.
+        crash_log: Notes what is being read, so that a slide that takes the process down is left
+            out by the next scan.
         num_threads: Slides that are looked at together.
 
     Raises:
@@ -44,6 +49,9 @@ def scan_slides(
     if not entries:
         raise InputError("there are no slides to scan; give a folder, slides or a table")
     refuse_foreign(out)
+    if crash_log is not None:
+        crash_log.take_stock()
+    looking = replace(plan, backend=guarded(plan.backend, crash_log))
     known = known_slides(out, plan)
     found: dict[int, ScannedSlide] = {}
     with (
@@ -51,7 +59,7 @@ def scan_slides(
         ThreadPoolExecutor(num_threads, thread_name_prefix="scan") as threads,
     ):
         numbers: dict[Future[ScannedSlide], int] = {
-            threads.submit(scan_slide, entry.path, plan, mask_store, known): number
+            threads.submit(scan_slide, entry.path, looking, mask_store, known): number
             for number, entry in enumerate(entries)
         }
         try:

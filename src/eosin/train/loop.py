@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from eosin.augment.views import DeviceViews
 from eosin.backends.base import SlideBackend
+from eosin.catalog import SlideEntry, Slides
 from eosin.errors import ConfigError, TrainingError
 from eosin.loader import Batch, to_model_input, train_batches
 from eosin.pipeline import PatchPipeline
 from eosin.plain import to_plain
 from eosin.randomness import Purpose, rng_at
+from eosin.tissue.store import MaskStore
 from eosin.train.checkpoint import TrainState, load_newest, save_checkpoint
 from eosin.train.config import TrainConfig
 from eosin.train.monitors import Monitor
@@ -40,6 +42,12 @@ class Site:
     """`cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one."""
     num_threads: int = 2
     """Threads that read patches ahead."""
+    masks: MaskStore | None = None
+    """Tissue masks that are there already; else the run keeps its own."""
+    has_manifest: bool = False
+    """Whether to write down every patch that is trained on."""
+    extend: bool = False
+    """Whether to go on with a slide list that has changed."""
 
     def torch_device(self) -> torch.device:
         """Return the device.
@@ -60,7 +68,7 @@ class Site:
 
 def train(
     config: TrainConfig,
-    slides: str | Path | Sequence[str | Path],
+    slides: Slides | tuple[SlideEntry, ...],
     out_dir: Path,
     *,
     backend: SlideBackend | None = None,
@@ -80,19 +88,22 @@ def train(
     site = site or Site()
     device = site.torch_device()
     device_views = _device_views(config, device)
+    run = RunFolder(out_dir)
     pipeline = make_pipeline(
         config,
         slides,
         backend=backend,
         num_threads=site.num_threads,
         defer_views=device_views is not None,
+        mask_store=site.masks or MaskStore(run.masks),
+        records=run.stream_records(has_manifest=site.has_manifest),
     )
-    run = RunFolder(out_dir)
     with run.locked():
+        run.crash_log.take_stock()
         run.claim(to_plain(config))
         model = initial_model(config).to(device)
         optimizer = make_optimizer(model, config)
-        first_step = _resume(run, model, optimizer, pipeline, device)
+        first_step = _resume(run, model, optimizer, pipeline, site)
         run.write_down(pipeline.slides, to_plain(pipeline.backend))
         run.forget_metrics_from(first_step)
         for monitor in monitors:
@@ -221,12 +232,12 @@ def _resume(
     model: StudentTeacher,
     optimizer: torch.optim.Optimizer,
     pipeline: PatchPipeline,
-    device: torch.device,
+    site: Site,
 ) -> int:
-    state = load_newest(run.checkpoints, device)
+    state = load_newest(run.checkpoints, next(model.parameters()).device)
     if state is None:
         return 0
-    pipeline.load_state_dict(state["stream"])
+    pipeline.load_state_dict(state["stream"], extend=site.extend)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     logger.info("going on with %s at step %d", run.path, state["step"])

@@ -3,6 +3,8 @@
 config.json      every setting           metrics.jsonl    one line a step
 slides.json      the slide list          quarantine.json  slides that could not be used
 versions.json    packages and commit     checkpoints/     see checkpoint.py
+masks/           tissue masks            quarantine.jsonl all that could not be read, as it happened
+manifest/        what was trained on     crashes/         what processes read that died of it
 """
 
 import fcntl
@@ -19,9 +21,11 @@ from typing import Any, final
 
 from eosin.atomic import remove_leftovers, write_atomic
 from eosin.backends.base import SlideBackend
+from eosin.backends.crash import CrashLog
 from eosin.errors import CheckpointError, ConfigError, InputError
 from eosin.plain import Plain, differences, from_plain
 from eosin.train.config import TrainConfig
+from eosin.train.stream import Records
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.masks = path / "masks"
+        self.manifest = path / "manifest"
+        self.crash_log = CrashLog(path / "crashes")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -79,6 +86,14 @@ class RunFolder:
         write_atomic(self.path / "slides.json", json.dumps(_absolute(slides), indent=1))
         write_atomic(self.path / "backend.json", json.dumps(backend, indent=1))
         write_atomic(self.path / "versions.json", json.dumps(_versions(), indent=1))
+
+    def stream_records(self, *, has_manifest: bool) -> Records:
+        """Return where the run's stream writes down what happens to it."""
+        return Records(
+            quarantine_log=self.path / "quarantine.jsonl",
+            manifest=self.manifest if has_manifest else None,
+            crash_log=self.crash_log,
+        )
 
     @property
     def config(self) -> dict[str, Plain]:

@@ -1,16 +1,67 @@
 """Arguments that several commands take."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import tyro
 
+if TYPE_CHECKING:
+    from eosin.backends import AutoBackend
+    from eosin.catalog import SlideEntry
+    from eosin.tissue import MaskStore
+
 Slides = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES")]
 Recipe = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-Overrides = dict[str, float]
 
 
-def as_paths(slides: Sequence[Path]) -> list[str | Path]:
-    """Return slides as the library takes them."""
-    return list(slides)
+@dataclass(kw_only=True)
+class Choice:
+    """Which of the slides, and how large their pixels are."""
+
+    where: str | None = None
+    """Condition on the slides' columns, such as "section == 'DX' and not held_out(0.1)"."""
+    mpp_overrides: dict[str, float] = field(default_factory=dict)
+    """Microns per level-0 pixel by file name, for slides that do not say or say wrong."""
+    assume_mpp: float | None = None
+    """Microns per level-0 pixel of all slides that do not say; without it they are left out."""
+
+
+ChoiceOf = Annotated[Choice, tyro.conf.arg(name="")]
+
+
+class Chosen(NamedTuple):
+    """What the arguments come to."""
+
+    entries: "tuple[SlideEntry, ...]"
+    backend: "AutoBackend"
+    masks: "MaskStore | None"
+    """Of the scan whose index was given."""
+
+
+def choose(slides: Sequence[Path], choice: Choice) -> Chosen:
+    """List the slides, and say what reads them.
+
+    Raises:
+        InputError: If there are none.
+        ConfigError: If the condition or a number makes no sense.
+    """
+    from eosin.backends import AutoBackend, MppPolicy
+    from eosin.catalog import list_slides, mpp_overrides
+    from eosin.tissue import MaskStore
+
+    entries = list_slides(list(slides), choice.where)
+    policy = MppPolicy(
+        overrides={**mpp_overrides(entries), **choice.mpp_overrides},
+        missing="skip" if choice.assume_mpp is None else "assume",
+        assumed_mpp=choice.assume_mpp,
+    )
+    stores = [masks_beside(path) for path in slides if path.suffix.lower() == ".parquet"]
+    found = [folder for folder in stores if folder.is_dir()]
+    return Chosen(entries, AutoBackend(mpp=policy), MaskStore(found[0]) if found else None)
+
+
+def masks_beside(index: Path) -> Path:
+    """Return the folder in which a scan keeps the masks of an index."""
+    return index.with_suffix(".masks")

@@ -9,7 +9,7 @@ import tyro
 
 from eosin.atomic import write_atomic
 from eosin.errors import EosinError
-from eosin.verbs.arguments import Overrides, Slides, as_paths
+from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
 
 
 @dataclass(kw_only=True)
@@ -19,7 +19,7 @@ class EmbedVerb:
     model: tyro.conf.Positional[Path]
     """A run, or a Hugging Face folder of a DINOv2 model."""
     slides: Slides
-    """A folder of slides, or slides."""
+    """A folder of slides, slides, or an index."""
     out_dir: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the feature files."""
     mpp: float = 0.5
@@ -33,8 +33,7 @@ class EmbedVerb:
     batch_size: int = 64
     device: str = "auto"
     num_threads: int = 2
-    mpp_overrides: Overrides = field(default_factory=dict)
-    """Microns per level-0 pixel by file name, for slides that do not say or say wrong."""
+    choice: ChoiceOf = field(default_factory=Choice)
 
 
 @dataclass(kw_only=True)
@@ -65,14 +64,16 @@ def embed(args: EmbedVerb) -> None:
         target_mpp=args.mpp,
         tissue_threshold=args.tissue_threshold,
     )
+    encoder = open_model(args.model, args.device)
+    chosen = choose(args.slides, args.choice)
     num_failed = embed_with_progress(
-        open_model(args.model, args.device),
-        as_paths(args.slides),
+        encoder,
+        [entry.path for entry in chosen.entries],
         args.out_dir,
         grid=grid,
         batch_size=args.batch_size,
         num_threads=args.num_threads,
-        mpp_overrides=args.mpp_overrides,
+        backend=chosen.backend,
     )
     print(args.out_dir)
     if num_failed:

@@ -1,13 +1,13 @@
-"""Commands about a run: train it, preview it, export it, report on it."""
+"""Commands about a run: train it, export it, report on it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from eosin.train.config import TrainConfig
-from eosin.verbs.arguments import Overrides, Recipe, Slides, as_paths
+from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
 
 
 @dataclass(kw_only=True)
@@ -20,30 +20,18 @@ class TrainVerb:
     recipe: Recipe
     """Which run; its settings are the flags below."""
     slides: Slides
-    """A folder of slides, or slides."""
+    """A folder of slides, slides, or an index."""
     out_dir: Path
     """Folder of the run."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU when there is one."""
     num_threads: int = 2
     """Threads that read patches ahead."""
-    mpp_overrides: Overrides = field(default_factory=dict)
-    """Microns per level-0 pixel by file name, for slides that do not say or say wrong."""
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
-
-
-@dataclass(kw_only=True)
-class PreviewVerb:
-    """Write a page that shows what a recipe would train on: masks, places, patches, views."""
-
-    recipe: Recipe
-    """Which run; its settings are the flags below."""
-    slides: Slides
-    """A folder of slides, or slides."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The HTML page to write."""
-    mpp_overrides: Overrides = field(default_factory=dict)
-    """Microns per level-0 pixel by file name, for slides that do not say or say wrong."""
+    extend: bool = False
+    """Go on with a slide list that has changed; new slides begin with each lane's next window."""
+    manifest: bool = False
+    """Write down every patch that is trained on, for `eosin manifest verify`."""
+    choice: ChoiceOf = field(default_factory=Choice)
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
 
 
@@ -67,25 +55,24 @@ class ReportVerb:
 
 def train(args: TrainVerb) -> None:
     from eosin.journey import train_with_progress
+    from eosin.train.loop import Site
 
-    run = train_with_progress(
-        args.config,
-        as_paths(args.slides),
-        args.out_dir,
+    site = Site(
         device=args.device,
         num_threads=args.num_threads,
-        mpp_overrides=args.mpp_overrides,
+        has_manifest=args.manifest,
+        extend=args.extend,
+    )
+    site.torch_device()  # refused before slides are looked for, which can take long
+    chosen = choose(args.slides, args.choice)
+    run = train_with_progress(
+        args.config,
+        chosen.entries,
+        args.out_dir,
+        backend=chosen.backend,
+        site=replace(site, masks=chosen.masks),
     )
     print(run.path)
-
-
-def preview(args: PreviewVerb) -> None:
-    from eosin.backends import AutoBackend, MppPolicy
-    from eosin.report.preview import write_preview
-
-    backend = AutoBackend(mpp=MppPolicy(overrides=args.mpp_overrides))
-    write_preview(args.out, args.config, as_paths(args.slides), backend, title=args.recipe)
-    print(args.out)
 
 
 def export(args: ExportVerb) -> None:

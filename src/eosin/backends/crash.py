@@ -1,0 +1,205 @@
+"""Crashes of codecs: which slide a process read when it died, so that the next leaves it out.
+
+Each reading thread notes its slide in memory shared with a file, which survives the process. Only a
+process that died of a fault of its own counts, which Python's fault handler writes down; one that
+was killed from outside has done no wrong, and neither have its slides.
+"""
+
+import atexit
+import contextlib
+import faulthandler
+import fcntl
+import json
+import mmap
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, final
+
+from eosin.backends.files import file_fingerprint
+from eosin.errors import InputError
+
+_NUM_SLOTS = 256
+_SLOT_BYTES = 1024
+_HEAD_BYTES = 10
+_FATAL = re.compile(r"Fatal Python error: ([^\n]*)")
+_CURRENT_THREAD = re.compile(r"Current thread 0x([0-9a-f]+)")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CrashLog:
+    """A folder in which processes note what they read. Give each run one of its own."""
+
+    folder: Path
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[None]:
+        """Note that this thread reads a slide until the block ends.
+
+        Raises:
+            InputError: If the folder cannot be written.
+        """
+        slots = _slots_of_this_process(self.folder)
+        slots.fill(path)
+        try:
+            yield
+        finally:
+            slots.fill("")
+
+    def reason(self, path: str) -> str | None:
+        """Return why a slide must not be read again, or None; found by its content."""
+        crashes = self._crashes()
+        if not crashes:
+            return None
+        fault = crashes.get(path) or crashes.get(_content(path))
+        if fault is None:
+            return None
+        return (
+            f"a process died reading it ({fault}); to try it again, delete "
+            f"{self.folder / 'crashes.jsonl'}"
+        )
+
+    def take_stock(self) -> list[str]:
+        """Find what processes were reading when they died of a fault; return those slides.
+
+        They are remembered from now on. Call it when a worker has died, and before a run goes on.
+        """
+        found = []
+        own = _SLOTS.get(self.folder)
+        for notes in sorted(self.folder.glob("*.reading")):
+            # Looking at its own would give up this process's lock on them.
+            if own is not None and own.pid == os.getpid() and own.notes == notes:
+                continue
+            fault, paths = _autopsy(notes)
+            for path in paths:
+                self._remember(path, fault)
+                found.append(path)
+        return found
+
+    def _remember(self, path: str, fault: str) -> None:
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "slide": path,
+            "fingerprint": _content(path),
+            "fault": fault,
+        }
+        with (self.folder / "crashes.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _crashes(self) -> dict[str, str]:
+        """Return faults by path and by content."""
+        try:
+            lines = (self.folder / "crashes.jsonl").read_text().splitlines()
+        except OSError:
+            return {}
+        known = [json.loads(line) for line in lines if line.endswith("}")]
+        by_path = {str(crash["slide"]): str(crash["fault"]) for crash in known}
+        return by_path | {str(c["fingerprint"]): str(c["fault"]) for c in known if c["fingerprint"]}
+
+
+@final
+class _Slots:
+    """What the threads of this process read: a file in memory, one slot each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pid = os.getpid()
+        base = folder / f"{os.uname().nodename}-{self.pid}-{id(self):x}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.notes = base.with_suffix(".reading")
+            self._file = self.notes.open("w+b")
+            self._trace: IO[bytes] = base.with_suffix(".fault").open("wb")
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written ({error.strerror})") from error
+        self._file.truncate(_NUM_SLOTS * _SLOT_BYTES)
+        # Held while this process lives, and by no child of it.
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        self._memory = mmap.mmap(self._file.fileno(), _NUM_SLOTS * _SLOT_BYTES)
+        self._of_thread: dict[int, int] = {}
+        self._lock = threading.Lock()
+        faulthandler.enable(self._trace, all_threads=True)
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        """Take the notes away at an orderly end; forked children have inherited this call."""
+        if self.pid == os.getpid():
+            for file in (self.notes, self.notes.with_suffix(".fault")):
+                file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.notes.parent.rmdir()
+
+    def fill(self, path: str) -> None:
+        thread = threading.get_ident()
+        slot = self._of_thread.get(thread)
+        if slot is None:
+            with self._lock:
+                slot = self._of_thread[thread] = len(self._of_thread) % _NUM_SLOTS
+        text = path.encode()[: _SLOT_BYTES - _HEAD_BYTES]
+        content = thread.to_bytes(8, "little") + len(text).to_bytes(2, "little") + text
+        begin = slot * _SLOT_BYTES
+        self._memory[begin : begin + len(content)] = content
+
+
+_SLOTS: dict[Path, _Slots] = {}
+_SLOTS_LOCK = threading.Lock()
+
+
+def _slots_of_this_process(folder: Path) -> _Slots:
+    slots = _SLOTS.get(folder)
+    if slots is None or slots.pid != os.getpid():
+        with _SLOTS_LOCK:
+            slots = _SLOTS.get(folder)
+            if slots is None or slots.pid != os.getpid():
+                slots = _SLOTS[folder] = _Slots(folder)
+    return slots
+
+
+def _renew_lock() -> None:
+    global _SLOTS_LOCK  # noqa: PLW0603 - a thread may have held it when the process was forked
+    _SLOTS_LOCK = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def _autopsy(notes: Path) -> tuple[str, list[str]]:
+    """Return what a process died of and which slides it was reading; nothing while it lives."""
+    trace = notes.with_suffix(".fault")
+    try:
+        with notes.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            slots = file.read()
+            told = trace.read_text(errors="replace") if trace.exists() else ""
+            notes.unlink()
+            trace.unlink(missing_ok=True)
+    except (BlockingIOError, FileNotFoundError):
+        return "", []
+    fatal = _FATAL.search(told)
+    if fatal is None:
+        return "", []
+    reading = dict(_entries(slots))
+    current = _CURRENT_THREAD.search(told)
+    thread = int(current.group(1), 16) if current else 0
+    # A codec's own thread is none of Python's: then all that was being read is under suspicion.
+    return fatal.group(1), [reading[thread]] if thread in reading else list(reading.values())
+
+
+def _entries(slots: bytes) -> Iterator[tuple[int, str]]:
+    for begin in range(0, len(slots), _SLOT_BYTES):
+        length = int.from_bytes(slots[begin + 8 : begin + _HEAD_BYTES], "little")
+        if length:
+            text = slots[begin + _HEAD_BYTES : begin + _HEAD_BYTES + length]
+            yield int.from_bytes(slots[begin : begin + 8], "little"), text.decode(errors="replace")
+
+
+def _content(path: str) -> str:
+    try:
+        return file_fingerprint(path)
+    except OSError:
+        return ""

@@ -1,0 +1,214 @@
+"""How fast a stream is on this machine, where its time goes, and what would help.
+
+The stream runs twice: cold, as a training run begins, and again with everything open. Then its
+parts are timed on the very places that it read, so that what is left is choosing and keeping books.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import final
+
+from eosin.backends.patch import read_patch
+from eosin.errors import ConfigError
+from eosin.geometry import PatchCoordinate
+from eosin.pipeline import PatchPipeline
+from eosin.progress import progress_bar
+from eosin.randomness import Purpose, rng_at
+from eosin.transforms.base import Image
+from eosin.views import draw_views, replay_views
+
+_MS = 1e3
+_SLOW_SHARE = 0.4
+_LOW_ACCEPTANCE = 0.5
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamSpeed:
+    """What was measured; times are milliseconds per accepted patch."""
+
+    num_patches: int
+    num_candidates: int
+    """Patches that were read, with those that the filter turned away."""
+    num_slides: int
+    """Slides that gave patches."""
+    readers: dict[str, int]
+    """Slides by what reads them."""
+    first_ms: float
+    """Until the first patch, from nothing open."""
+    cold_ms: float
+    """All in all, opening slides and finding tissue included."""
+    warm_ms: float
+    """The same with slides open and tissue known."""
+    read_ms: float
+    filter_ms: float
+    augment_ms: float
+    threaded_ms: float
+    """As `warm_ms`, with `num_threads` threads."""
+    num_threads: int
+
+    @property
+    def choose_ms(self) -> float:
+        """What the parts leave: choosing places, counting, handing over."""
+        return max(0.0, self.warm_ms - self.read_ms - self.filter_ms - self.augment_ms)
+
+
+def measure_stream(pipeline: PatchPipeline, *, num_patches: int, num_threads: int) -> StreamSpeed:
+    """Run a stream for some patches and time it and its parts.
+
+    Args:
+        pipeline: An endless stream without threads; it is copied.
+        num_patches: Accepted patches of each run.
+        num_threads: For the run with threads.
+
+    Raises:
+        StreamStalledError: If the slides give no patches.
+    """
+    if num_patches < 1 or num_threads < 1:
+        raise ConfigError(
+            f"num_patches={num_patches} and num_threads={num_threads} must be at least 1"
+        )
+    with progress_bar("bench", 6) as bar:
+        begin = time.perf_counter()
+        stream = iter(pipeline)
+        results = [next(stream)]
+        first_s = time.perf_counter() - begin
+        results += islice(stream, num_patches - 1)
+        cold_s = time.perf_counter() - begin
+        bar.advance(note="cold")
+        warm_s = _time(lambda: list(pipeline.samples(range(num_patches))))
+        bar.advance(note="warm")
+        threaded = replace_threads(pipeline, num_threads)
+        list(threaded.samples(range(num_patches)))
+        threaded_s = _time(lambda: list(threaded.samples(range(num_patches))))
+        bar.advance(note=f"{num_threads} threads")
+        candidates = [
+            place
+            for result in results
+            for place in (*(r.coordinate for r in result.rejections), result.coordinate)
+            if place is not None
+        ]
+        images: list[Image] = []
+        read_s = _time(lambda: images.extend(_read_all(pipeline, candidates)))
+        bar.advance(note="reading")
+        filter_s = _time(lambda: _filter_all(pipeline, images))
+        bar.advance(note="filter")
+        augment_s = _time(lambda: _augment_all(pipeline, images[:num_patches]))
+        bar.advance(note="augmentation")
+    scale = _MS / num_patches
+    slides = {result.coordinate.slide_path for result in results}
+    return StreamSpeed(
+        num_patches=num_patches,
+        num_candidates=len(candidates),
+        num_slides=len(slides),
+        readers=dict(Counter(_reader_of(pipeline, path) for path in sorted(slides))),
+        first_ms=first_s * _MS,
+        cold_ms=cold_s * scale,
+        warm_ms=warm_s * scale,
+        read_ms=read_s * scale,
+        filter_ms=filter_s * scale,
+        augment_ms=augment_s * scale,
+        threaded_ms=threaded_s * scale,
+        num_threads=num_threads,
+    )
+
+
+def describe(speed: StreamSpeed) -> str:
+    """Return the measurement as a table, and advice in words."""
+    rate = _MS / speed.warm_ms
+    lines = [
+        f"{speed.num_slides} slides, read by "
+        + ", ".join(f"{name} ({number})" for name, number in sorted(speed.readers.items())),
+        f"{speed.num_candidates} patches read, {speed.num_patches} accepted",
+        "",
+        "stage                   ms a patch   share",
+    ]
+    for name, value in (
+        ("reading and decoding", speed.read_ms),
+        ("filter", speed.filter_ms),
+        ("augmentation", speed.augment_ms),
+        ("choosing, the rest", speed.choose_ms),
+    ):
+        lines.append(f"{name:22}{value:12.2f}{value / speed.warm_ms:8.0%}")
+    lines += [
+        "",
+        f"one thread              {rate:8.0f} patches/s "
+        f"({_MS / speed.cold_ms:.0f} from a cold start)",
+        f"{speed.num_threads} threads{'':14}{_MS / speed.threaded_ms:8.0f} patches/s",
+        f"first patch after       {speed.first_ms:8.0f} ms",
+        "",
+        *(f"- {advice}" for advice in _advice(speed)),
+    ]
+    return "\n".join(lines)
+
+
+def _advice(speed: StreamSpeed) -> list[str]:
+    advice = []
+    num_cores = os.cpu_count() or 1
+    gain = speed.warm_ms / speed.threaded_ms
+    if gain < 1.3 <= speed.num_threads and num_cores > 1:
+        advice.append(
+            f"{speed.num_threads} threads are only {gain:.1f} times as fast as one: the disk, or "
+            "other programs, hold them up"
+        )
+    elif speed.num_threads < num_cores:
+        advice.append(f"this machine has {num_cores} cores; try --num-threads {num_cores}")
+    if speed.readers.get("openslide", 0) and speed.read_ms > _SLOW_SHARE * speed.warm_ms:
+        advice.append(
+            f"{speed.readers['openslide']} slides go through OpenSlide, which is slower than the "
+            "direct TIFF reader; 'eosin scan' says for each slide who reads it"
+        )
+    if speed.cold_ms > 1.5 * speed.warm_ms:
+        advice.append("finding tissue takes long; 'eosin scan' keeps the masks, train on its index")
+    if speed.num_patches < _LOW_ACCEPTANCE * speed.num_candidates:
+        share = speed.num_patches / speed.num_candidates
+        advice.append(
+            f"the filter keeps only {share:.0%} of what is read; a tissue detector closer to the "
+            "filter would save the rest"
+        )
+    if speed.augment_ms > _SLOW_SHARE * speed.warm_ms:
+        advice.append("augmentation takes most of the time; with a GPU let the device do it")
+    return advice or ["nothing stands out: decoding is the floor"]
+
+
+def replace_threads(pipeline: PatchPipeline, num_threads: int) -> PatchPipeline:
+    """Return the same stream, from its beginning, with another number of threads."""
+    return replace(pipeline, num_threads=num_threads)
+
+
+def _read_all(pipeline: PatchPipeline, places: Iterable[PatchCoordinate]) -> list[Image]:
+    slides = {path: pipeline.backend.open(path) for path in sorted({p.slide_path for p in places})}
+    return [read_patch(slides[place.slide_path], place) for place in places]
+
+
+def _filter_all(pipeline: PatchPipeline, images: Sequence[Image]) -> None:
+    if pipeline.patch_filter is not None:
+        for image in images:
+            pipeline.patch_filter.accept(image)
+
+
+def _augment_all(pipeline: PatchPipeline, images: Sequence[Image]) -> None:
+    for index, image in enumerate(images):
+        rng = rng_at(pipeline.seed, Purpose.AUGMENTATION, index)
+        if pipeline.transforms is not None:
+            pipeline.transforms.apply(image, rng)
+        if pipeline.views is not None:
+            shared, views = pipeline.shared_transforms, tuple(pipeline.views)
+            height, width = image.shape[:2]
+            drawn = draw_views(rng, shared, views, width=width, height=height)
+            replay_views(image, drawn, shared, views)
+
+
+def _reader_of(pipeline: PatchPipeline, path: str) -> str:
+    with pipeline.backend.open(path) as slide:
+        return slide.info.reader
+
+
+def _time(task: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    task()
+    return time.perf_counter() - begin
