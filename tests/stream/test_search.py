@@ -131,10 +131,10 @@ def test_a_magnification_that_some_slides_have_a_place_for_goes_to_them():
     pipeline = stream(
         2, backend=Mixed(), tissue_detector=LargeOnFirst(), sampler=SMALL_AND_LARGE, pool_size=2
     )
-    drawn = Counter((at.slide_path[-1], at.mpp) for _, at in places(pipeline, 400))
+    drawn = Counter((at.slide_path[-1], at.mpp) for _, at in places(pipeline, 160))
     assert drawn["1", 4.0] == 0
-    assert 160 < drawn["0", 4.0] < 240
-    assert drawn["1", 0.25] > 60
+    assert 60 < drawn["0", 4.0] < 100
+    assert drawn["1", 0.25] > 20
 
 
 # Errors that are no slide's

@@ -90,8 +90,11 @@ def check_settings(state: StreamState, mine: Mapping[str, Plain]) -> None:
 
 def digests_of(entries: Sequence[SlideEntry]) -> tuple[str, ...]:
     """Return what identifies each slide; reads the files whose fingerprints no index knows."""
+    unknown = [entry for entry in entries if entry.fingerprint is None]
     with ThreadPoolExecutor(8) as executor:
-        return tuple(executor.map(_digest, entries))
+        read = executor.map(_read_content, unknown)
+        contents = [next(read) if e.fingerprint is None else e.fingerprint for e in entries]
+    return tuple(_digest(content) for content in contents)
 
 
 def describe_list(one: SlideList, names: Sequence[str], digests: Sequence[str]) -> ListState:
@@ -161,14 +164,15 @@ def resolve_lists(
     return Resolved(tuple(lists), tuple(gone.values()), tuple(gone))
 
 
-def _digest(entry: SlideEntry) -> str:
-    content = entry.fingerprint
-    if content is None:
-        try:
-            content = file_fingerprint(entry.path)
-        except (OSError, ValueError, ImportError):
-            # Unreadable now and unreadable later are the same; its name is all there is.
-            content = f"unreadable {entry.name}"
+def _read_content(entry: SlideEntry) -> str:
+    try:
+        return file_fingerprint(entry.path)
+    except (OSError, ValueError, ImportError):
+        # Unreadable now and unreadable later are the same; its name is all there is.
+        return f"unreadable {entry.name}"
+
+
+def _digest(content: str) -> str:
     return base64.b64encode(hashlib.sha256(content.encode()).digest()[:_DIGEST_BYTES]).decode()
 
 
