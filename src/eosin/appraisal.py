@@ -13,6 +13,7 @@ from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
 from eosin.progress import progress_bar
 from eosin.sampling.grid import GridSampler
 from eosin.tissue.hsv import HSVTissueDetector
+from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
 from eosin.train.loop import Site, initial_model
 from eosin.train.run_folder import RunFolder
@@ -65,6 +66,7 @@ def embed_with_progress(
     batch_size: int = 64,
     num_threads: int = 2,
     backend: SlideBackend | None = None,
+    masks: MaskStore | None = None,
 ) -> int:
     """Embed slides with a progress bar and return how many failed, each named with its reason."""
     paths = find_slides(list(slides))
@@ -74,6 +76,7 @@ def embed_with_progress(
         grid=grid,
         batch_size=batch_size,
         num_threads=num_threads,
+        masks=masks,
     )
     outcomes: list[SlideOutcome] = []
     with progress_bar("embedding", len(paths)) as bar:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as OpenCV choose the format by it.
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.writing{path.suffix}")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    aside = path.with_name(f".{path.stem}.{writer}.writing{path.suffix}")
     _remove(aside)
     try:
         yield aside

@@ -23,7 +23,8 @@ from eosin.models.vit import Tokens
 from eosin.plain import fingerprint
 from eosin.sampling.grid import GridSampler
 from eosin.stream.ahead import map_ahead
-from eosin.tissue.base import TissueDetector
+from eosin.tissue.base import TissueSource
+from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Image
 
 
@@ -33,12 +34,14 @@ class Extraction:
     """How slides are embedded."""
 
     backend: SlideBackend
-    tissue_detector: TissueDetector
+    tissue_detector: TissueSource
     grid: GridSampler
     """Which patches; it should have a `target_mpp`."""
     batch_size: int = 64
     num_threads: int = 2
     """Threads that read patches ahead."""
+    masks: MaskStore | None = None
+    """Where tissue masks are kept; computed anew when None."""
     dtype: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -108,7 +111,8 @@ def _embed_slide(
     encoder: Encoder, slide_path: str, features_path: Path, extraction: Extraction
 ) -> SlideOutcome:
     with extraction.backend.open(slide_path) as slide:
-        tissue = extraction.tissue_detector.tissue(slide)
+        source, masks = extraction.tissue_detector, extraction.masks
+        tissue = source.tissue(slide) if masks is None else masks.tissue(slide, source)
         places = extraction.grid.places(slide.info, tissue)
         if not places:
             raise NoPlaceError(slide_path, "no patch of the grid has enough tissue")
@@ -179,13 +183,15 @@ def _provenance(
     encoder: Encoder, slide: Slide, place: PatchCoordinate, extraction: Extraction
 ) -> Provenance:
     downsample = slide.info.levels[place.level].downsample
-    sampling = f"{extraction.grid} {extraction.tissue_detector}"
+    source = extraction.tissue_detector
+    # A mask that was drawn by hand may change while all settings stay.
+    chosen_by = fingerprint([extraction.grid, source, source.content_key(slide)])
     return Provenance(
         slide_path=slide.info.path,
         slide_fingerprint=slide.info.fingerprint,
         encoder=encoder.name,
         weights_sha256=encoder.weights_sha256,
-        sampling=f"{sampling} {fingerprint([extraction.grid, extraction.tissue_detector])}",
+        sampling=f"{extraction.grid} {source} {chosen_by}",
         mpp=place.mpp,
         patch_size_px=place.patch_size,
         patch_size_l0=place.read_width * downsample,

@@ -13,7 +13,7 @@ from eosin.filters.base import PatchFilter
 from eosin.masking import BlockMasking
 from eosin.models.config import HeadConfig, ViTConfig
 from eosin.sampling.base import PatchSampler
-from eosin.tissue.base import TissueDetector
+from eosin.tissue.base import TissueSource
 from eosin.transforms.base import Transform
 from eosin.views import GLOBAL, LOCAL, RandomResizedCrop, ViewConfig, check_views
 
@@ -24,7 +24,7 @@ class DataConfig:
     """What the stream delivers."""
 
     sampler: PatchSampler
-    tissue_detector: TissueDetector
+    tissue_detector: TissueSource
     patch_filter: PatchFilter | None
     shared_transforms: Transform | None
     """Applied once to the patch that all views are cut from."""

@@ -74,6 +74,7 @@ def embed(args: EmbedVerb) -> None:
         batch_size=args.batch_size,
         num_threads=args.num_threads,
         backend=chosen.backend,
+        masks=chosen.masks,
     )
     print(args.out_dir)
     if num_failed:
