@@ -1,16 +1,22 @@
 import gc
 import multiprocessing
+import os
 import pickle
+import signal
 import threading
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import final
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
+from eosin.backends import SlideBackend, SyntheticBackend
+from eosin.backends.crash import CrashLog
 from eosin.dataset import PatchDataset, PatchLoader, Workers
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError
 from eosin.filters import HSVPatchFilter
@@ -328,3 +334,40 @@ def test_an_iteration_that_is_dropped_leaves_no_thread_process_or_file(tmp_path)
     assert open_files() <= before
     assert children() == 0
     assert [t.name for t in threading.enumerate() if t.name.startswith("eosin")] == []
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrashingBackend(SlideBackend):
+    """Takes the process down when it opens one of its slides, as a broken codec would."""
+
+    deadly: str
+
+    def open(self, path):
+        if str(path).endswith(self.deadly) and get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return SyntheticBackend().open(path)
+
+
+def test_a_worker_that_a_slide_takes_down_is_replaced_and_the_slide_left_out(tmp_path, caplog):
+    def loader(backend):
+        pipeline = endless(
+            6, backend=backend, crash_log=CrashLog(tmp_path), max_quarantined_fraction=1.0
+        )
+        return PatchLoader(pipeline, batch_size=8, workers=Workers(num=2, start_method="fork"))
+
+    batches = loader(CrashingBackend(deadly="slide_3"))
+    taken = list(islice(batches, 6))
+    assert [batch["next_index"] for batch in taken] == [8, 16, 24, 32, 40, 48]
+    assert "a worker died reading made://slide_3" in caplog.text
+    assert not any("slide_3" in path for batch in taken for path in batch["slide_path"])
+    # From now on failing is the same as never having been there to try.
+    again = list(islice(loader(SyntheticBackend(failing=frozenset({"made://slide_3"}))), 6))
+    assert [pixels(batch) for batch in taken] == [pixels(batch) for batch in again]
+
+
+def test_a_worker_that_dies_without_a_crash_log_is_an_error():
+    pipeline = endless(6, backend=CrashingBackend(deadly="slide_3"))
+    loader = PatchLoader(pipeline, batch_size=8, workers=Workers(num=2, start_method="fork"))
+    with pytest.raises(RuntimeError, match="worker"):
+        list(islice(loader, 6))

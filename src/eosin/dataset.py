@@ -6,6 +6,7 @@ consumed. `PatchDataset` is what it shares out, and goes into a `torch` `DataLoa
 
 import copy
 import itertools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypedDict, final
@@ -21,6 +22,7 @@ from eosin.pipeline import PatchPipeline, StreamState
 from eosin.stream.result import PatchResult
 
 _NOWHERE = -1
+logger = logging.getLogger(__name__)
 
 
 class PatchItem(TypedDict):
@@ -204,18 +206,52 @@ class PatchLoader:
                 f"batch_size={batch_size} must be a multiple of {world_size} ranks times "
                 f"{self._num_parts} workers, so that each reads as much of every batch"
             )
-        self._loader: DataLoader[PatchItem] = DataLoader(
+        self._part_size = batch_size // num_readers
+        self._workers = workers
+        self._pin_memory = pin_memory
+        self._loader = self._make_loader()
+
+    def _make_loader(self) -> DataLoader[PatchItem]:
+        num = self._workers.num
+        return DataLoader(
             self._dataset,
-            batch_size=batch_size // num_readers,
-            num_workers=workers.num,
-            multiprocessing_context=workers.start_method if workers.num else None,
-            persistent_workers=workers.are_persistent and workers.num > 0,
-            prefetch_factor=workers.prefetch_factor if workers.num else None,
-            pin_memory=pin_memory,
+            batch_size=self._part_size,
+            num_workers=num,
+            multiprocessing_context=self._workers.start_method if num else None,
+            persistent_workers=self._workers.are_persistent and num > 0,
+            prefetch_factor=self._workers.prefetch_factor if num else None,
+            pin_memory=self._pin_memory,
         )
 
     def __iter__(self) -> Iterator[PatchBatch]:
-        """Yield batches from the cursor on, without end."""
+        """Yield batches from the cursor on, without end.
+
+        Where the pipeline has a crash log, a worker that dies in a codec is replaced, and the slide
+        that it was reading is left out from then on; this is bounded by the number of slides.
+
+        Raises:
+            RuntimeError: If a worker dies for another reason, or where there is no crash log.
+        """
+        while True:
+            try:
+                yield from self._batches()
+            except RuntimeError as error:
+                if not self._leave_out_what_crashed(error):
+                    raise
+
+    def _leave_out_what_crashed(self, error: RuntimeError) -> bool:
+        """Return whether a worker died of a slide that is now known."""
+        log = self.pipeline.crash_log
+        if log is None or "worker" not in str(error):
+            return False
+        # Its files end with the loader's workers, which must be gone to be looked at.
+        self._loader = self._make_loader()
+        crashed = log.take_stock()
+        for path in crashed:
+            logger.warning("a worker died reading %s; it is left out from now on", path)
+        return bool(crashed)
+
+    def _batches(self) -> Iterator[PatchBatch]:
         begin = self.pipeline.next_index
         self._dataset.begin_at(begin)
         parts = iter(self._loader)

@@ -123,6 +123,8 @@ class _Slots:
         self._memory = mmap.mmap(self._file.fileno(), _NUM_SLOTS * _SLOT_BYTES)
         self._of_thread: dict[int, int] = {}
         self._lock = threading.Lock()
+        # Others, such as torch in its workers, may have put handlers over those it has by now.
+        faulthandler.disable()
         faulthandler.enable(self._trace, all_threads=True)
         atexit.register(self._leave)
 
@@ -201,5 +203,5 @@ def _entries(slots: bytes) -> Iterator[tuple[int, str]]:
 def _content(path: str) -> str:
     try:
         return file_fingerprint(path)
-    except OSError:
+    except (OSError, ValueError):  # gone by now, or a URL of a reader's own
         return ""

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, final
 
+from eosin.catalog.weights import SlideWeights
 from eosin.errors import ConfigError
 from eosin.filters.base import PatchFilter
 from eosin.masking import BlockMasking
@@ -43,6 +44,11 @@ class DataConfig:
     patches_per_slide: int = 100
     patches_per_visit: int = 1
     max_candidates: int = 32
+    weights: SlideWeights = field(default_factory=SlideWeights)
+    """How often each slide has its turn, by the columns of an index; as it stands, in passes over
+    all of them."""
+    replacement: Literal["with_replacement", "without_replacement"] = "with_replacement"
+    """Whether places may overlap, or each visit deals a slide's disjoint cells to its samples."""
 
     def __post_init__(self) -> None:
         check_views(self.views)

@@ -66,6 +66,8 @@ def make_pipeline(
         patches_per_slide=data.patches_per_slide,
         patches_per_visit=data.patches_per_visit,
         max_candidates=data.max_candidates,
+        weights=None if data.weights == SlideWeights() else data.weights,
+        replacement=data.replacement,
         num_threads=num_threads,
         mask_store=mask_store,
         quarantine_log=records.quarantine_log,
