@@ -1,6 +1,5 @@
 """The stream that a run trains on; needs no torch, so that it can be looked at without."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -8,7 +7,7 @@ from typing import final
 from eosin.backends.auto import AutoBackend
 from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
-from eosin.catalog import SlideEntry
+from eosin.catalog import SlideEntry, Slides, SlideWeights
 from eosin.pipeline import PatchPipeline
 from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
@@ -27,7 +26,7 @@ class Records:
 
 def make_pipeline(
     config: TrainConfig,
-    slides: str | Path | Sequence[str | Path] | tuple[SlideEntry, ...],
+    slides: Slides | tuple[SlideEntry, ...],
     *,
     backend: SlideBackend | None = None,
     num_threads: int = 0,
