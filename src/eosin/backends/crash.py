@@ -131,6 +131,10 @@ class _Slots:
     def _leave(self) -> None:
         """Take the notes away at an orderly end; forked children have inherited this call."""
         if self.pid == os.getpid():
+            faulthandler.disable()
+            self._memory.close()
+            self._file.close()
+            self._trace.close()
             for file in (self.notes, self.notes.with_suffix(".fault")):
                 file.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
