@@ -87,26 +87,41 @@ def test_threads_end_when_the_values_are_dropped():
 # Bytes
 
 
-def test_large_values_are_made_fewer_ahead():
-    made, taken, most_ahead = [], 0, 0
-    lock = threading.Lock()
+def most_bytes_ahead(sizes, *, num_threads, max_bytes):
+    """Return the most bytes that were made or being made, beside what was taken."""
+    held, most, lock = 0, 0, threading.Lock()
 
     def make(key):
+        nonlocal held, most
         with lock:
-            made.append(key)
-        return np.zeros(1000, np.uint8)
+            held += sizes[key]
+            most = max(most, held)
+        return np.zeros(sizes[key], np.uint8)
 
-    values = map_ahead(
-        make, range(60), num_threads=2, depth=20, bound=ByteBound(5000, lambda value: value.nbytes)
-    )
-    for _ in values:
-        taken += 1
-        time.sleep(0.002)
-        if taken > 20:
-            most_ahead = max(most_ahead, len(made) - taken)
-    # The first twenty were begun before anybody knew how large they are.
-    assert (taken, most_ahead) == (60, 5)
+    bound = ByteBound(max_bytes, lambda value: value.nbytes)
+    values = map_ahead(make, range(len(sizes)), num_threads=num_threads, depth=20, bound=bound)
+    for number, value in enumerate(values):
+        assert len(value) == sizes[number]
+        time.sleep(0.001)
+        with lock:
+            held -= sizes[number]
     assert alive() == []
+    return most
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_no_more_bytes_are_ahead_than_allowed_from_the_first_value_on(num_threads):
+    # The one that the consumer holds counts until it asks for the next.
+    assert 4000 < most_bytes_ahead([1000] * 60, num_threads=num_threads, max_bytes=5000) <= 6000
+
+
+def test_values_of_many_sizes_stay_within_the_bound_but_for_those_that_grow():
+    sizes = [int(size) for size in np.random.default_rng(0).integers(1, 1000, 150)]
+    sizes[0] = 1000
+    assert most_bytes_ahead(sizes, num_threads=3, max_bytes=5000) <= 6000
+    # All small until a large one comes: each thread may have begun one that nobody expected.
+    late = [10] * 30 + [2000] * 30
+    assert most_bytes_ahead(late, num_threads=3, max_bytes=5000) <= 5000 + (3 + 1) * 2000
 
 
 def test_a_value_above_the_bound_is_made_all_the_same():

@@ -65,7 +65,8 @@ def map_ahead(
         keys: What for; taken as they are needed.
         num_threads: Threads; 0 for none.
         depth: Keys ahead at most.
-        bound: Fewer keys ahead when the values are large, by the largest so far; one at least.
+        bound: Fewer keys ahead when the values are large. What is running counts as the largest so
+            far, so values that grow may exceed it by one a thread; the next is made in any case.
         watch: Who to name when a call does not return; without threads it is only reported.
 
     Raises:
@@ -75,29 +76,18 @@ def map_ahead(
         with watched(watch.activities, watch.patience) if watch else nullcontext():
             yield from map(function, keys)
         return
-    workers = _Workers(function, num_threads)
-    pending: deque[_Job[Key, Value]] = deque()
+    workers = _Workers(function, num_threads, bound)
     remaining = iter(keys)
-    largest_bytes = 1
-    allowed = depth
     wait_s = _JOIN_S
     try:
-        while True:
-            # The first fills up; later on one begins for each that is taken.
-            more = islice(remaining, max(0, allowed - len(pending)))
-            pending.extend(workers.submit(key) for key in more)
-            if not pending:
-                return
+        pending = deque(workers.submit(key) for key in islice(remaining, depth))
+        while pending:
             try:
                 value = workers.take(pending.popleft(), watch)
             except _HungError:
                 wait_s = 0.0
                 raise
-            if bound is not None:
-                largest_bytes = max(largest_bytes, bound.size_of(value))
-                allowed = max(1, min(depth, bound.max_bytes // largest_bytes))
-            if len(pending) < allowed:
-                pending.extend(workers.submit(key) for key in islice(remaining, 1))
+            pending.extend(workers.submit(key) for key in islice(remaining, 1))
             yield value
     finally:
         workers.close(wait_s)
@@ -109,10 +99,12 @@ class _HungError(StreamStalledError):
 
 @final
 class _Job(Generic[Key, Value]):
-    __slots__ = ("error", "is_done", "key", "values")
+    __slots__ = ("error", "is_done", "key", "num_bytes", "number", "values")
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, number: int) -> None:
         self.key = key
+        self.number = number
+        self.num_bytes = 0
         self.is_done = False
         self.values: list[Value] = []
         """The value, once it is there."""
@@ -123,11 +115,20 @@ class _Job(Generic[Key, Value]):
 class _Workers(Generic[Key, Value]):
     """Threads that take jobs in order; daemons, so that one that hangs does not hold the exit."""
 
-    def __init__(self, function: Callable[[Key], Value], num_threads: int) -> None:
+    def __init__(
+        self, function: Callable[[Key], Value], num_threads: int, bound: ByteBound[Value] | None
+    ) -> None:
         self._function = function
+        self._bound = bound
         self._todo: SimpleQueue[_Job[Key, Value] | None] = SimpleQueue()
-        self._done = threading.Condition()
+        self._changed = threading.Condition()
         self._is_closed = False
+        self._num_submitted = 0
+        self._num_begun = 0
+        self._num_taken = 0
+        self._num_running = 0
+        self._ready_bytes = 0
+        self._largest_bytes = 1
         self._threads = [
             threading.Thread(target=self._work, name=f"{_THREAD_NAME}-{number}", daemon=True)
             for number in range(num_threads)
@@ -138,7 +139,8 @@ class _Workers(Generic[Key, Value]):
         atexit.register(self.close)
 
     def submit(self, key: Key) -> "_Job[Key, Value]":
-        job = _Job[Key, Value](key)
+        job = _Job[Key, Value](key, self._num_submitted)
+        self._num_submitted += 1
         self._todo.put(job)
         return job
 
@@ -153,6 +155,10 @@ class _Workers(Generic[Key, Value]):
             while not self._wait(job, min(patience.warning_s, patience.timeout_s - waited_s)):
                 waited_s = time.monotonic() - start
                 _report(watch, waited_s)
+        with self._changed:
+            self._num_taken += 1
+            self._ready_bytes -= job.num_bytes
+            self._changed.notify_all()
         if job.error is None:
             return job.values.pop()
         try:
@@ -163,7 +169,9 @@ class _Workers(Generic[Key, Value]):
 
     def close(self, wait_s: float = _JOIN_S) -> None:
         """Take no more jobs, and wait for those that are running."""
-        self._is_closed = True
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
         for _ in self._threads:
             self._todo.put(None)
         deadline = time.monotonic() + wait_s
@@ -174,20 +182,47 @@ class _Workers(Generic[Key, Value]):
         atexit.unregister(self.close)
 
     def _wait(self, job: "_Job[Key, Value]", timeout_s: float | None) -> bool:
-        with self._done:
-            return self._done.wait_for(lambda: job.is_done, timeout_s)
+        with self._changed:
+            return self._changed.wait_for(lambda: job.is_done, timeout_s)
 
     def _work(self) -> None:
-        while (job := self._todo.get()) is not None and not self._is_closed:
+        while (job := self._todo.get()) is not None and self._begin(job):
             try:
-                job.values.append(self._function(job.key))
+                value = self._function(job.key)
+                if self._bound is not None:
+                    job.num_bytes = self._bound.size_of(value)
+                job.values.append(value)
+                del value
             except BaseException as error:  # noqa: BLE001
                 # Whoever takes the value gets it, in its turn.
                 job.error = error
-            with self._done:
-                job.is_done = True
-                self._done.notify_all()
+            self._end(job)
             del job
+
+    def _begin(self, job: "_Job[Key, Value]") -> bool:
+        """Wait until there is room for the job's value; return False when nobody wants it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._has_room(job))
+            self._num_begun += 1
+            self._num_running += 1
+            return not self._is_closed
+
+    def _has_room(self, job: "_Job[Key, Value]") -> bool:
+        if job.number > self._num_begun:
+            # In order, or later values would fill the room that the next one needs.
+            return False
+        if self._bound is None or job.number == self._num_taken:
+            return True
+        made_bytes = (self._num_running + 1) * self._largest_bytes
+        return self._ready_bytes + made_bytes <= self._bound.max_bytes
+
+    def _end(self, job: "_Job[Key, Value]") -> None:
+        with self._changed:
+            self._num_running -= 1
+            self._ready_bytes += job.num_bytes
+            self._largest_bytes = max(self._largest_bytes, job.num_bytes)
+            job.is_done = True
+            self._changed.notify_all()
 
 
 def _report(watch: Watch, waited_s: float) -> None:
