@@ -115,7 +115,13 @@ def test_a_level_that_a_slide_does_not_have_is_no_place():
 
 
 @pytest.mark.parametrize(
-    "setting", [{"max_upsample": 0.9}, {"mpp_tolerance": -0.1}, {"mpp_tolerance": 1.0}]
+    "setting",
+    [
+        {"max_upsample": 0.9},
+        {"max_upsample": float("nan")},
+        {"mpp_tolerance": -0.1},
+        {"mpp_tolerance": 1.0},
+    ],
 )
 def test_rules_that_make_no_sense_are_refused_by_name(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):

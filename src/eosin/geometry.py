@@ -4,6 +4,7 @@ Three frames: level-0 pixels (`_l0`, also `x` and `y` of a coordinate), pixels o
 and microns (`_um`). `mpp` is microns per pixel. No file is read here.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -108,8 +109,8 @@ class MagnificationRule:
     or deliver the nearest level as it is."""
 
     def __post_init__(self) -> None:
-        if self.max_upsample < 1:
-            raise ConfigError(f"max_upsample={self.max_upsample} must be at least 1")
+        if not 1 <= self.max_upsample < math.inf:
+            raise ConfigError(f"max_upsample={self.max_upsample} must be a finite number from 1 up")
         if not 0 <= self.mpp_tolerance < 1:
             raise ConfigError(f"mpp_tolerance={self.mpp_tolerance} must be in [0, 1)")
         if self.no_level not in ("skip", "upsample", "nearest"):

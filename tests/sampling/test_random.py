@@ -55,6 +55,7 @@ def test_a_level_that_a_slide_does_not_have_is_refused():
         {"level": -1},
         {"target_mpp": 0.0},
         {"target_mpp": float("nan")},
+        {"target_mpp": float("inf")},
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(setting):

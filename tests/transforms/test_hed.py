@@ -73,7 +73,17 @@ def test_floats_are_refused_with_advice():
         HEDColorAugmentation()(floats)
 
 
-@pytest.mark.parametrize("setting", [{"sigma": 1.0}, {"sigma": -0.1}, {"sigma_bias": -0.1}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"sigma": 1.0},
+        {"sigma": -0.1},
+        {"sigma": float("nan")},
+        {"sigma_bias": -0.1},
+        {"sigma_bias": float("nan")},
+        {"sigma_bias": float("inf")},
+    ],
+)
 def test_settings_that_make_no_sense_are_refused_by_name(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         HEDColorAugmentation(**setting)

@@ -110,6 +110,8 @@ def test_transforms_are_applied_in_order_from_one_generator():
         (ResizeTransform, {"target_size": 0}, "target_size"),
         (NormalizeTransform, {"mean": (0.5,), "std": (0.5, 0.5, 0.5)}, "mean"),
         (NormalizeTransform, {"mean": (0.5,) * 3, "std": (0.5, 0.0, 0.5)}, "std"),
+        (NormalizeTransform, {"mean": (0.5,) * 3, "std": (0.5, float("nan"), 0.5)}, "std"),
+        (NormalizeTransform, {"mean": (0.5, float("inf"), 0.5), "std": (0.5,) * 3}, "mean"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(kind, settings, name):

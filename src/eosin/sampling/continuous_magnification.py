@@ -36,6 +36,9 @@ class ContinuousMagnificationSampler(TissueSampler):
     """Without tolerance: reading levels as they are would draw their magnifications too often."""
 
     def __post_init__(self) -> None:
+        # Here, since the shared check would name a field that this sampler has not.
+        if self.output_size < 1:
+            raise ConfigError(f"output_size={self.output_size} must be at least 1 px")
         self._check(self.output_size)
         object.__setattr__(self, "mpp_range", tuple(float(mpp) for mpp in self.mpp_range))
         if len(self.mpp_range) != 2 or not 0 < self.mpp_range[0] < self.mpp_range[1] < np.inf:

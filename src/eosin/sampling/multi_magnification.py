@@ -38,13 +38,16 @@ class MultiMagnificationSampler(TissueSampler):
     def __post_init__(self) -> None:
         self._check(self.patch_size)
         targets = tuple(float(mpp) for mpp in self.target_mpps)
-        if not targets or min(targets) <= 0 or len(set(targets)) < len(targets):
+        is_mpp = all(0 < mpp < np.inf for mpp in targets)
+        if not targets or not is_mpp or len(set(targets)) < len(targets):
             raise ConfigError(f"target_mpps={targets} must be different positive numbers")
         weights = tuple(self.mpp_weights or [1.0] * len(targets))
         object.__setattr__(self, "mpp_weights", self.mpp_weights and weights)
-        if len(weights) != len(targets) or min(weights) < 0 or sum(weights) == 0:
+        is_weight = all(0 <= weight < np.inf for weight in weights)
+        if len(weights) != len(targets) or not is_weight or sum(weights) == 0:
             raise ConfigError(
-                f"mpp_weights={weights} must be {len(targets)} numbers, none negative, not all 0"
+                f"mpp_weights={weights} must be {len(targets)} finite numbers, none negative, "
+                "not all 0"
             )
         object.__setattr__(self, "target_mpps", targets)
 

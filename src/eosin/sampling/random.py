@@ -66,5 +66,5 @@ def check_target(level: int, target_mpp: float | None) -> None:
     """Refuse a level or target magnification that no slide can have."""
     if level < 0:
         raise ConfigError(f"level={level} must be 0 (the finest) or more")
-    if target_mpp is not None and not target_mpp > 0:
+    if target_mpp is not None and not 0 < target_mpp < np.inf:
         raise ConfigError(f"target_mpp={target_mpp} must be positive microns per pixel")

@@ -24,7 +24,7 @@ class OtsuTissueDetector(TissueDetector):
     blur_ksize: int = 7
     """Width of the Gaussian blur before the threshold, odd."""
     morph_close_ksize: int = 5
-    """Width of the ellipse that closes gaps afterwards."""
+    """Width of the ellipse that closes gaps afterwards; 1 closes nothing."""
     min_area_ratio: float = 0.001
     """Pieces smaller than this share of the thumbnail are dropped."""
 
@@ -32,7 +32,9 @@ class OtsuTissueDetector(TissueDetector):
         if self.blur_ksize < 1 or self.blur_ksize % 2 == 0:
             raise ConfigError(f"blur_ksize={self.blur_ksize} must be odd and positive")
         if self.morph_close_ksize < 1:
-            raise ConfigError(f"morph_close_ksize={self.morph_close_ksize} must be positive")
+            raise ConfigError(
+                f"morph_close_ksize={self.morph_close_ksize} must be positive; 1 closes nothing"
+            )
         if not 0 <= self.min_area_ratio < 1:
             raise ConfigError(f"min_area_ratio={self.min_area_ratio} must be in [0, 1)")
 

@@ -52,8 +52,8 @@ class HEDColorAugmentation(Transform):
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < 1:
             raise ConfigError(f"sigma={self.sigma} must be in [0, 1)")
-        if self.sigma_bias is not None and self.sigma_bias < 0:
-            raise ConfigError(f"sigma_bias={self.sigma_bias} must not be negative")
+        if self.sigma_bias is not None and not 0 <= self.sigma_bias < np.inf:
+            raise ConfigError(f"sigma_bias={self.sigma_bias} must be a finite number from 0 up")
 
     def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
         bias = self.sigma if self.sigma_bias is None else self.sigma_bias

@@ -23,9 +23,11 @@ class NormalizeTransform(Transform):
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        is_finite = np.isfinite([*self.mean, *self.std]).all()
+        if len(self.mean) != 3 or len(self.std) != 3 or not is_finite or min(self.std) <= 0:
             raise ConfigError(
-                f"mean={self.mean} and std={self.std} must be three numbers each, std positive"
+                f"mean={self.mean} and std={self.std} must be three finite numbers each, "
+                "std positive"
             )
 
     def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
