@@ -187,9 +187,11 @@ def test_floats_are_refused_with_advice(kind):
     [
         (ColorJitter, {"brightness": -0.1}, "brightness"),
         (ColorJitter, {"saturation": float("nan")}, "saturation"),
+        (ColorJitter, {"contrast": float("inf")}, "contrast"),
         (ColorJitter, {"hue": 0.3}, "hue"),
         (GaussianBlur, {"kernel_size": 4}, "kernel_size"),
         (GaussianBlur, {"sigma": (0.0, 1.0)}, "sigma"),
+        (GaussianBlur, {"sigma": (1.0, float("inf"))}, "sigma"),
         (Solarize, {"threshold": 300}, "threshold"),
         (RandomApply, {"transform": Solarize(), "p": 1.1}, "p=1.1"),
     ],

@@ -32,8 +32,8 @@ class GaussianBlur(Transform):
     def __post_init__(self) -> None:
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ConfigError(f"kernel_size={self.kernel_size} must be odd and positive")
-        if not 0 < self.sigma[0] <= self.sigma[1]:
-            raise ConfigError(f"sigma={self.sigma} must be two rising positive numbers")
+        if not 0 < self.sigma[0] <= self.sigma[1] < np.inf:
+            raise ConfigError(f"sigma={self.sigma} must be two finite positive numbers, rising")
 
     def draw(self, rng: np.random.Generator, *, width: int, height: int) -> Parameters:
         return {"sigma": rng.uniform(*self.sigma)}

@@ -41,8 +41,8 @@ class ColorJitter(Transform):
 
     def __post_init__(self) -> None:
         for name in CHANGES[:3]:
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ConfigError(f"{name}={getattr(self, name)} must be a finite number from 0 up")
         if not 0 <= self.hue <= _MAX_HUE:
             raise ConfigError(f"hue={self.hue} must be from 0 to 1/6 of the circle")
 
