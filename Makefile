@@ -28,7 +28,7 @@ format: setup  ## rewrite files in the house format
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: setup  ## measure; see benchmarks/README.md
-	$(BIN)/python benchmarks/bench_stream.py $(if $(SLIDES),"$(SLIDES)")
+	$(BIN)/python benchmarks/run_all.py $(if $(SLIDES),"$(SLIDES)")
 	$(BIN)/python benchmarks/bench_step.py
 
 docs: setup  ## build the documentation into site/

@@ -98,7 +98,9 @@ class PatchPipeline:
     weights: SlideWeights | None = None
     """How often each slide has its turn; in passes, all alike, when None."""
     replacement: Replacement = "with_replacement"
-    """Whether places may overlap, or each visit deals a slide's disjoint cells to its samples."""
+    """Whether places may overlap, or each visit deals a slide's disjoint cells to its samples.
+    Without, no patch comes twice until a slide's cells are used up, but for slides that stand in
+    for others and slides that are drawn by weight, whose visits know nothing of each other."""
     num_lanes: int = 1
     """Independent walks over the slides; sample i belongs to lane i % num_lanes."""
     max_candidates: int = 32
@@ -202,7 +204,7 @@ class PatchPipeline:
         check_augmentation(self.transforms, self.shared_transforms, self.views)
         if isinstance(self.sampler, GridSampler):
             check_grid(self.num_lanes, self.weights, self.replacement)
-        check_replacement(self.replacement)
+        check_replacement(self.replacement, self.sampler)
         check_at_least(0, seed=self.seed, num_threads=self.num_threads)
         check_at_least(
             1,
@@ -389,11 +391,7 @@ class PatchPipeline:
         return stalled(index, rejections, {**self.stats.problems, **self.quarantined})
 
 
-def _restored(
-    plan: Mapping[str, object],
-    next_index: int,
-    resolved: Resolved,
-) -> PatchPipeline:
+def _restored(plan: Mapping[str, object], next_index: int, resolved: Resolved) -> PatchPipeline:
     pipeline = PatchPipeline(**plan)  # type: ignore[arg-type]
     pipeline._take_up(resolved)
     pipeline.next_index = next_index

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from eosin.catalog.weights import SlideWeights
 from eosin.errors import ConfigError
+from eosin.sampling.base import PatchSampler
+from eosin.sampling.grid import GridSampler
+from eosin.sampling.in_tissue import TissueSampler
 from eosin.stream.search import Replacement
 from eosin.transforms.base import Transform
 from eosin.views import ViewConfig, check_views
@@ -37,11 +40,18 @@ def check_grid(num_lanes: int, weights: SlideWeights | None, replacement: Replac
         )
 
 
-def check_replacement(replacement: Replacement) -> None:
-    """Refuse a word that is neither of the two."""
+def check_replacement(replacement: Replacement, sampler: PatchSampler | GridSampler) -> None:
+    """Refuse a word that is neither of the two, and cells of ever new sizes."""
     if replacement not in ("with_replacement", "without_replacement"):
         raise ConfigError(
             f"replacement={replacement!r} must be 'with_replacement' or 'without_replacement'"
+        )
+    sizes_vary = isinstance(sampler, TissueSampler) and sampler.sizes_vary
+    if sizes_vary and replacement == "without_replacement":
+        raise ConfigError(
+            f"without_replacement deals each magnification's own cells, and "
+            f"{type(sampler).__name__} draws a new one for nearly every patch; use "
+            "MultiMagnificationSampler, or with_replacement"
         )
 
 

@@ -39,6 +39,7 @@ class ListedOrder:
         self._orders = [
             replace(order, num_slides=len(one.numbers), weights=one.weights) for one in lists
         ]
+        self._first_visits = self._number_visits()
 
     @property
     def newest(self) -> LaneOrder:
@@ -50,10 +51,28 @@ class ListedOrder:
         # The same for every list: it does not depend on the slides, unless the stream ends.
         return self.newest.turn_of(index)
 
-    def pass_of(self, index: int) -> int | None:
-        """Return the number of the pass over the slides; None where slides are drawn by weight."""
-        order = self._orders[self._place(index)]
-        return None if order.weights is not None else order.slot_of(index) // order.num_slides
+    def visit_of(self, index: int) -> int | None:
+        """Return how often each slide had its visit before; None where they are drawn by weight.
+
+        A list that takes over counts on, so that no two visits to a slide have one number.
+        """
+        place = self._place(index)
+        order = self._orders[place]
+        if order.weights is not None:
+            return None
+        return self._first_visits[place] + order.slot_of(index) // order.num_slides
+
+    def _number_visits(self) -> list[int]:
+        """Return what each list's passes are counted from."""
+        firsts: list[int] = []
+        num_visits = 0
+        for place, order in enumerate(self._orders):
+            begin, _ = order.slots_around(self.lists[place].from_index)
+            firsts.append(num_visits - begin // order.num_slides if place else 0)
+            if order.weights is None and place + 1 < len(self._orders):
+                _, end = order.slots_around(self.lists[place + 1].from_index)
+                num_visits = max(num_visits, firsts[-1] - (-end // order.num_slides))
+        return firsts
 
     def pool_of(self, index: int) -> Iterator[int]:
         """Yield the slides of a sample's window, its own first."""

@@ -63,7 +63,9 @@ class ManifestWriter:
         mine = fingerprint(dict(settings)).encode()
         self._schema = SCHEMA.with_metadata({_SETTINGS_KEY: mine})
         self._rows: list[dict[str, object]] = []
-        self._has_begun = False
+        self._highest = -1
+        self._known: set[int] | None = None
+        """Samples that have their rows, once a sample came that is not beyond all others."""
         for part in manifest_parts(folder):
             if pq.read_schema(part).metadata.get(_SETTINGS_KEY) != mine:
                 raise InputError(
@@ -72,10 +74,14 @@ class ManifestWriter:
                 )
 
     def record(self, result: PatchResult) -> None:
-        """Write a delivered sample down."""
-        if not self._has_begun:
+        """Write a delivered sample down; one that is delivered again has its row already."""
+        if self._highest < 0:
             self._forget_from(result.index)
-            self._has_begun = True
+        if result.index <= self._highest and result.index in self._those_recorded():
+            return
+        self._highest = max(self._highest, result.index)
+        if self._known is not None:
+            self._known.add(result.index)
         self._rows.append(_row(result))
         if len(self._rows) >= ROWS_PER_PART:
             self.flush()
@@ -83,8 +89,18 @@ class ManifestWriter:
     def flush(self) -> None:
         """Put what was recorded on disk."""
         if self._rows:
-            self._write(pa.Table.from_pylist(self._rows, self._schema))
+            rows = pa.Table.from_pylist(self._rows, self._schema)
+            self._write(rows.sort_by("index"))
             self._rows = []
+
+    def _those_recorded(self) -> set[int]:
+        if self._known is None:
+            on_disk = (
+                pq.read_table(part, columns=["index"]) for part in manifest_parts(self.folder)
+            )
+            self._known = {index for table in on_disk for index in table["index"].to_pylist()}
+            self._known.update(int(str(row["index"])) for row in self._rows)
+        return self._known
 
     def _forget_from(self, index: int) -> None:
         """Drop rows of samples that come again."""

@@ -70,7 +70,7 @@ class LaneOrder:
             )
         if self.weights is not None:
             self._check_weights(self.weights)
-        total = np.cumsum([] if self.weights is None else self.weights)
+        total = np.cumsum([] if self.weights is None else self.weights, dtype=np.float64)
         object.__setattr__(self, "_cumulative", total)
 
     def _check_weights(self, weights: Float[np.ndarray, " slides"]) -> None:
@@ -115,6 +115,18 @@ class LaneOrder:
         lane, window, _ = self._window_of(index)
         size = self.pool_size * self.patches_per_slide
         return (window * size - self._head_start(lane)) * self.num_lanes + lane
+
+    def slots_around(self, index: int) -> tuple[int, int]:
+        """Return bounds of the slots of windows that begin before or after a sample.
+
+        Windows that begin before it have slots below the second number only, later ones from the
+        first on; between the two are both, where lanes are ahead of others.
+        """
+        span = self.pool_size * self.patches_per_slide * self.num_lanes
+        heads = [self._head_start(lane) * self.num_lanes - lane for lane in range(self.num_lanes)]
+        windows_before = [-(-(index + head) // span) for head in heads]
+        of_window = self.pool_size * self.num_lanes
+        return min(windows_before) * of_window, max(windows_before) * of_window
 
     def _window_of(self, index: int) -> tuple[int, int, int]:
         """Return lane and window of a sample, and its place in the window."""

@@ -42,10 +42,10 @@ class Retry:
         if any(not 0 <= delay <= 60 for delay in self.delays_s):
             raise ConfigError(f"delays_s={self.delays_s} must be pauses of 0 to 60 seconds")
 
-    def pauses(self) -> Iterator[None]:
-        """Wait before each new try, as often as there is one."""
+    def pauses(self, *, is_patient: bool = True) -> Iterator[None]:
+        """Wait before each new try, as often as there is one; not at all without patience."""
         for delay_s in self.delays_s:
-            time.sleep(delay_s)
+            time.sleep(delay_s if is_patient else 0.0)
             yield
 
 

@@ -223,7 +223,7 @@ class _Search:
     def _deal(self, ready: ReadySlide, mpp: float, num_cells: int) -> Deal:
         order = self._source.order
         turn = order.turn_of(self._index)
-        visit = order.pass_of(self._index)
+        visit = order.visit_of(self._index)
         # Visits that are drawn by weight do not know how often the slide had its turn.
         of_slide = f"{ready.slide.info.fingerprint} {mpp!r} {turn.slot if visit is None else ''}"
         return Deal(

@@ -32,7 +32,11 @@ from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Image
 
 _MAX_GIVEN_UP = 3
-"""Reads of a slide that were tried again in vain; after them its reads are tried once."""
+"""Reads of a slide that were waited for in vain; after them they are tried again without pauses, as
+often as before, so that what was tried earlier decides about no sample."""
+
+_MAX_GIVEN_UP_SLIDES = 16
+"""The same for opening slides: with a disk gone, thousands would each be waited for."""
 
 
 @final
@@ -87,6 +91,7 @@ class SlideStore:
         self._quarantined: dict[int, SlideError] = {}
         self._num_bad = 0
         self._num_given_up: Counter[int] = Counter()
+        self._num_given_up_slides = 0
 
     def get(self, number: int) -> ReadySlide:
         """Return a slide, open and with its mask.
@@ -181,13 +186,18 @@ class SlideStore:
             return self._prepare(number)
         except SlideError as error:
             failure = error
-        for _ in self._limits.retry.pauses():
-            if not may_pass(failure, failure.path):
-                break
+        if not may_pass(failure, failure.path):
+            raise failure
+        is_patient = self._num_given_up_slides < _MAX_GIVEN_UP_SLIDES
+        for _ in self._limits.retry.pauses(is_patient=is_patient):
             try:
                 return self._prepare(number)
             except SlideError as error:
                 failure = error
+            if not may_pass(failure, failure.path):
+                raise failure
+        with self._lock:
+            self._num_given_up_slides += 1
         raise failure
 
     def _prepare(self, number: int) -> ReadySlide:
@@ -228,11 +238,11 @@ class SlideStore:
             return read_once(ready.slide, coordinate)
         except SlideReadError as error:
             failure = error
-        if self._num_given_up[ready.number] >= _MAX_GIVEN_UP:
+        is_patient = self._num_given_up[ready.number] < _MAX_GIVEN_UP
+        # Asked first: a pause before an error that stays would be for nothing.
+        if not may_pass(failure, path):
             raise failure
-        for _ in self._limits.retry.pauses():
-            if not may_pass(failure, path):
-                raise failure
+        for _ in self._limits.retry.pauses(is_patient=is_patient):
             try:
                 # A stale handle stays stale: each try opens the file anew.
                 with self._backend.open(path) as slide:
@@ -240,6 +250,8 @@ class SlideStore:
             except SlideError as error:
                 failure = SlideReadError(path, error.reason)
                 failure.__cause__ = error
+            if not may_pass(failure, path):
+                raise failure
         with self._lock:
             self._num_given_up[ready.number] += 1
         raise failure

@@ -140,7 +140,7 @@ def resolve_lists(
     Raises:
         CheckpointError: If slides or weights differ and may not; naming them.
     """
-    gone: dict[str, SlideEntry] = {}
+    gone: dict[str, _Gone] = {}
     lists = [_resolve(one, digests, gone) for one in state["lists"]]
     last = lists[-1]
     is_same = sorted(last.numbers) == list(range(len(entries)))
@@ -161,7 +161,7 @@ def resolve_lists(
         numbers = tuple(range(len(entries)))
         newest = SlideList(from_index=state["next_index"], numbers=numbers, weights=weights)
         lists.append(newest)
-    return Resolved(tuple(lists), tuple(gone.values()), tuple(gone))
+    return Resolved(tuple(lists), tuple(one.entry for one in gone.values()), tuple(gone))
 
 
 def _read_content(entry: SlideEntry) -> str:
@@ -176,7 +176,12 @@ def _digest(content: str) -> str:
     return base64.b64encode(hashlib.sha256(content.encode()).digest()[:_DIGEST_BYTES]).decode()
 
 
-def _resolve(one: ListState, digests: Sequence[str], gone: dict[str, SlideEntry]) -> SlideList:
+class _Gone(NamedTuple):
+    number: int
+    entry: SlideEntry
+
+
+def _resolve(one: ListState, digests: Sequence[str], gone: dict[str, _Gone]) -> SlideList:
     """Return a state's list by numbers; adds the slides that are not here to those gone."""
     here: defaultdict[str, deque[int]] = defaultdict(deque)
     for number, digest in enumerate(digests):
@@ -188,8 +193,8 @@ def _resolve(one: ListState, digests: Sequence[str], gone: dict[str, SlideEntry]
             continue
         if digest not in gone:
             name = one["names"][place] if one["names"] else f"slide with digest {digest}"
-            gone[digest] = SlideEntry(path=name)
-        numbers.append(len(digests) + list(gone).index(digest))
+            gone[digest] = _Gone(len(digests) + len(gone), SlideEntry(path=name))
+        numbers.append(gone[digest].number)
     packed = one["weights"]
     weights = None
     if packed is not None:
