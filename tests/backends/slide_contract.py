@@ -35,7 +35,9 @@ class SlideContract:
         corner = slide.read_region(info.width_l0 - 1, info.height_l0 - 1, 0, 3, 2)
         assert (corner[1] == info.background).all()
         assert (corner[:, 1:] == info.background).all()
-        assert (slide.read_region(-50, -50, 0, 20, 20) == info.background).all()
+        for x, y in ((-50, -50), (info.width_l0 + 3, 0), (0, info.height_l0 + 3)):
+            assert (slide.read_region(x, y, 0, 120, 20) == info.background).all()
+        assert (slide.read_region(-300, -300, 0, 20, 20) == info.background).all()
 
     def test_a_thumbnail_shows_the_whole_slide_and_is_not_enlarged(self, slide: Slide) -> None:
         info = slide.info

@@ -1,5 +1,6 @@
 """A slide that takes a process down is known to the next, and one that was killed is no witness."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -35,7 +36,7 @@ with log.reading(sys.argv[2]):
 """
 
 
-def die(folder: Path, slide: str, by: str) -> None:
+def die(folder: Path, slide: str | bytes, by: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHILD, folder, slide, by], check=False, capture_output=True
     )
@@ -121,3 +122,65 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_its_own(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         GuardedBackend(backend=SyntheticBackend(), log=CrashLog(tmp_path / "file")).open("a")
+
+
+UNREADING = """
+import ctypes, sys, threading
+from pathlib import Path
+from eosin.backends.crash import CrashLog
+
+ready = threading.Event()
+
+def read():
+    with CrashLog(Path(sys.argv[1])).reading("innocent.svs"):
+        ready.set()
+        threading.Event().wait()
+
+threading.Thread(target=read, daemon=True).start()
+ready.wait()
+ctypes.string_at(0)
+"""
+
+
+def test_a_thread_that_reads_nothing_accuses_no_slide_when_it_dies(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", UNREADING, tmp_path], check=False, capture_output=True
+    )
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in next(tmp_path.glob("*.fault")).read_text()
+    assert CrashLog(tmp_path).take_stock() == []
+
+
+def test_a_path_of_any_bytes_and_length_is_remembered_as_it_is(tmp_path):
+    long = "/".join(["ö" * 120] * 16) + "/" + os.fsdecode(b"pr\xe4parat.svs")
+    log = CrashLog(tmp_path)
+    die(tmp_path, os.fsencode(long), "SIGSEGV")
+    assert log.take_stock() == [long]
+    assert log.reason(long) is not None
+
+
+def test_a_line_that_was_cut_off_is_passed_over(tmp_path):
+    log = CrashLog(tmp_path)
+    die(tmp_path, "bad.svs", "SIGSEGV")
+    log.take_stock()
+    crashes = tmp_path / "crashes.jsonl"
+    line = crashes.read_text()
+    crashes.write_text(line + line[:30] + line + "7\n{}\n")
+    assert log.reason("bad.svs") is not None
+    assert log.reason("good.svs") is None
+
+
+def test_a_process_knows_its_own_notes_under_any_name_of_their_folder(tmp_path):
+    log = CrashLog(tmp_path / "crashes")
+    with log.reading("a.svs"):
+        assert CrashLog(tmp_path / "crashes" / ".." / "crashes").take_stock() == []
+        assert list(log.folder.glob("*.reading")) != []
+
+
+def test_a_disk_without_locks_is_an_error_that_says_so(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with pytest.raises(InputError, match="locks no files"), CrashLog(tmp_path).reading("a.svs"):
+        pass

@@ -17,6 +17,7 @@ def test_a_folder_gives_all_slides_below_it_sorted(tmp_path):
     touch(
         tmp_path / "b.SVS", tmp_path / "a" / "c.tiff", tmp_path / "notes.txt", tmp_path / "._b.svs"
     )
+    touch(tmp_path / ".Trash-1000" / "files" / "d.svs")
     (tmp_path / "folder.svs").mkdir()
     assert find_slides(tmp_path) == [str(tmp_path / "a" / "c.tiff"), str(tmp_path / "b.SVS")]
 

@@ -115,6 +115,65 @@ def test_real_slides_have_openslides_bits_at_whole_downsamples_and_tifffiles_els
                 assert (whole == series.levels[level].asarray()).all()
 
 
+def test_phantoms_have_openslides_bits_at_all_levels(phantoms):
+    for path in phantoms:
+        with TiffBackend().open(path) as ours, OpenSlideBackend().open(path) as reference:
+            assert [level.downsample for level in ours.info.levels] == [1, 4, 16]
+            assert ours.info.levels == reference.info.levels
+            for level in range(3):
+                for place in places(ours.info, level, 10, seed=level):
+                    assert (ours.read_region(*place) == reference.read_region(*place)).all(), place
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tile": (64, 256), "compression": "jpeg"},
+        {"tile": (256, 64), "compression": "lzw"},
+        {"tile": (1024, 1024), "compression": "jpeg"},
+        {"tile": (128, 128), "compression": "jpeg", "bigtiff": True},
+        {"tile": (128, 128), "predictor": True, "bigtiff": True, "byteorder": ">"},
+    ],
+)
+def test_tiles_of_any_shape_and_byte_order_have_openslides_bits(tmp_path, settings):
+    kind = {key: settings[key] for key in ("bigtiff", "byteorder") if key in settings}
+    rest = {key: value for key, value in settings.items() if key not in kind}
+    with tifffile.TiffWriter(tmp_path / "a.tif", **kind) as tiff:
+        image = smooth_tissue(901, 703)
+        tiff.write(image, photometric="rgb", metadata=None, **{"compression": "deflate"} | rest)
+    ours = TiffBackend().open(tmp_path / "a.tif")
+    reference = OpenSlideBackend().open(tmp_path / "a.tif")
+    for place in places(ours.info, 0, 25):
+        assert (ours.read_region(*place) == reference.read_region(*place)).all(), place
+
+
+def test_a_file_whose_first_page_is_not_the_finest_is_left_to_openslide(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        for number, step in enumerate((4, 1, 2)):
+            tiff.write(
+                np.ascontiguousarray(IMAGE[::step, ::step]),
+                tile=(128, 128),
+                photometric="rgb",
+                subfiletype=int(number > 0),
+                metadata=None,
+            )
+    with pytest.raises(UnclaimedSlideError, match="not its finest level"):
+        TiffBackend().open(tmp_path / "a.tif")
+    info = AutoBackend().open(tmp_path / "a.tif").info
+    assert (info.width_l0, info.reader) == (900, "openslide")
+
+
+@pytest.mark.parametrize("size", [(8000, 5), (5, 8000), (1, 1), (3000, 130)])
+def test_a_slide_of_any_shape_has_a_thumbnail(tmp_path, size):
+    width, height = size
+    image = np.full((height, width, 3), 200, np.uint8)
+    path = write_pyramid(tmp_path / "a.tif", image, levels=(), compression="adobe_deflate")
+    for max_px in (1, 17, 100, 1000):
+        thumbnail = TiffBackend().open(path).thumbnail(max_px)
+        assert max(thumbnail.shape[:2]) == min(max_px, max(size))
+        assert (thumbnail == 200).all()
+
+
 def test_a_level_between_whole_downsamples_has_the_pixels_of_its_own_tiles(tmp_path):
     image = smooth_tissue(902, 703)
     path = write_pyramid(tmp_path / "a.tif", image, levels=(4,), compression="adobe_deflate")

@@ -25,8 +25,10 @@ from eosin.backends.files import file_fingerprint
 from eosin.errors import InputError
 
 _NUM_SLOTS = 256
-_SLOT_BYTES = 1024
+_SLOT_BYTES = 8192
+"""Room for the longest path that there can be."""
 _HEAD_BYTES = 10
+_KEYS = {"slide", "fingerprint", "fault"}
 _FATAL = re.compile(r"Fatal Python error: ([^\n]*)")
 _CURRENT_THREAD = re.compile(r"Current thread 0x([0-9a-f]+)")
 
@@ -71,10 +73,11 @@ class CrashLog:
         They are remembered from now on. Call it when a worker has died, and before a run goes on.
         """
         found = []
-        own = _SLOTS.get(self.folder)
+        # By name: the same folder may have been named in other ways.
+        own = {slots.notes.name for slots in list(_SLOTS.values()) if slots.pid == os.getpid()}
         for notes in sorted(self.folder.glob("*.reading")):
             # Looking at its own would give up this process's lock on them.
-            if own is not None and own.pid == os.getpid() and own.notes == notes:
+            if notes.name in own:
                 continue
             fault, paths = _autopsy(notes)
             for path in paths:
@@ -98,7 +101,7 @@ class CrashLog:
             lines = (self.folder / "crashes.jsonl").read_text().splitlines()
         except OSError:
             return {}
-        known = [json.loads(line) for line in lines if line.endswith("}")]
+        known = [crash for crash in map(_parsed, lines) if crash is not None]
         by_path = {str(crash["slide"]): str(crash["fault"]) for crash in known}
         return by_path | {str(c["fingerprint"]): str(c["fault"]) for c in known if c["fingerprint"]}
 
@@ -113,13 +116,17 @@ class _Slots:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.notes = base.with_suffix(".reading")
-            self._file = self.notes.open("w+b")
-            self._trace: IO[bytes] = base.with_suffix(".fault").open("wb")
+            with contextlib.ExitStack() as opened:
+                self._file = opened.enter_context(self.notes.open("w+b"))
+                self._trace: IO[bytes] = opened.enter_context(base.with_suffix(".fault").open("wb"))
+                self._file.truncate(_NUM_SLOTS * _SLOT_BYTES)
+                # Held while this process lives, and by no child of it.
+                fcntl.lockf(self._file, fcntl.LOCK_EX)
+                opened.pop_all()
         except OSError as error:
-            raise InputError(f"{folder} cannot be written ({error.strerror})") from error
-        self._file.truncate(_NUM_SLOTS * _SLOT_BYTES)
-        # Held while this process lives, and by no child of it.
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
+            raise InputError(
+                f"{folder} cannot be written, or its disk locks no files ({error.strerror})"
+            ) from error
         self._memory = mmap.mmap(self._file.fileno(), _NUM_SLOTS * _SLOT_BYTES)
         self._of_thread: dict[int, int] = {}
         self._lock = threading.Lock()
@@ -146,7 +153,7 @@ class _Slots:
         if slot is None:
             with self._lock:
                 slot = self._of_thread[thread] = len(self._of_thread) % _NUM_SLOTS
-        text = path.encode()[: _SLOT_BYTES - _HEAD_BYTES]
+        text = os.fsencode(path)[: _SLOT_BYTES - _HEAD_BYTES]
         content = thread.to_bytes(8, "little") + len(text).to_bytes(2, "little") + text
         begin = slot * _SLOT_BYTES
         self._memory[begin : begin + len(content)] = content
@@ -184,16 +191,19 @@ def _autopsy(notes: Path) -> tuple[str, list[str]]:
             told = trace.read_text(errors="replace") if trace.exists() else ""
             notes.unlink()
             trace.unlink(missing_ok=True)
-    except (BlockingIOError, FileNotFoundError):
+    except OSError:  # locked by a process that lives, or looked at by another, or another user's
         return "", []
     fatal = _FATAL.search(told)
     if fatal is None:
         return "", []
     reading = dict(_entries(slots))
     current = _CURRENT_THREAD.search(told)
-    thread = int(current.group(1), 16) if current else 0
-    # A codec's own thread is none of Python's: then all that was being read is under suspicion.
-    return fatal.group(1), [reading[thread]] if thread in reading else list(reading.values())
+    if current is None:
+        # A codec's own thread is none of Python's: all that was being read is under suspicion.
+        return fatal.group(1), list(reading.values())
+    # One that reads no slide, such as one that trains, died of something else.
+    path = reading.get(int(current.group(1), 16))
+    return fatal.group(1), [] if path is None else [path]
 
 
 def _entries(slots: bytes) -> Iterator[tuple[int, str]]:
@@ -201,7 +211,19 @@ def _entries(slots: bytes) -> Iterator[tuple[int, str]]:
         length = int.from_bytes(slots[begin + 8 : begin + _HEAD_BYTES], "little")
         if length:
             text = slots[begin + _HEAD_BYTES : begin + _HEAD_BYTES + length]
-            yield int.from_bytes(slots[begin : begin + 8], "little"), text.decode(errors="replace")
+            yield int.from_bytes(slots[begin : begin + 8], "little"), os.fsdecode(text)
+
+
+def _parsed(line: str) -> dict[str, str] | None:
+    """Return a line, or None for one that was cut off when the power failed or the disk was full.
+
+    The next process goes on in the same line, which is then lost as well.
+    """
+    try:
+        crash = json.loads(line)
+    except ValueError:
+        return None
+    return crash if isinstance(crash, dict) and crash.keys() >= _KEYS else None
 
 
 def _content(path: str) -> str:

@@ -65,14 +65,19 @@ def _expand(path: Path | str) -> list[str]:
         return [str(path)]
     where = Path(path)
     if where.is_dir():
-        # Hidden ones are no slides: macOS leaves `._a.svs` beside every file on foreign disks.
-        below = [p for p in where.rglob("*") if not p.name.startswith(".") and p.is_file()]
+        # Hidden ones are no slides: macOS leaves `._a.svs` beside every file on foreign disks, and
+        # desktops a `.Trash`.
+        below = [p for p in where.rglob("*") if not _is_hidden(p, where) and p.is_file()]
         slides = sorted(p for p in below if p.suffix.lower() in SLIDE_SUFFIXES)
         images = sorted(p for p in below if p.suffix.lower() in IMAGE_SUFFIXES)
         return [str(p) for p in _one_of_each_series(slides) or images]
     if not where.exists():
         raise InputError(f"{where} does not exist; give a slide or a folder of slides")
     return [str(where)]
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts[len(folder.parts) :])
 
 
 def _one_of_each_series(paths: Sequence[Path]) -> list[Path]:

@@ -13,8 +13,9 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from eosin.backends.base import Slide, SlideBackend
-from eosin.backends.files import IMAGE_SUFFIXES, file_fingerprint
+from eosin.backends.files import IMAGE_SUFFIXES, source_fingerprint
 from eosin.backends.mpp import MppPolicy
+from eosin.backends.source import open_source
 from eosin.backends.thumbnail import shrink_in_strips, thumbnail_size
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
@@ -30,25 +31,26 @@ class ImageBackend(SlideBackend):
     mpp: MppPolicy = field(default_factory=MppPolicy)
 
     def open(self, path: Path | str) -> Slide:
-        return ImageSlide(Path(path), self.mpp)
+        return ImageSlide(str(path), self.mpp)
 
 
 @final
 class ImageSlide(Slide):
     """An image file; decoded at the first read."""
 
-    def __init__(self, path: Path, policy: MppPolicy) -> None:
+    def __init__(self, path: str, policy: MppPolicy) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._pixels: UInt8[np.ndarray, "height width 3"] | None = None
         self._is_open = True
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
             raise SlideOpenError(path, f"is none of {', '.join(sorted(IMAGE_SUFFIXES))}")
         try:
-            with Image.open(path) as image:
+            content = open_source(path)
+            with content.as_file() as file, Image.open(file) as image:
                 size, mode, kind = image.size, image.mode, image.format or "image"
                 has_profile = "icc_profile" in image.info
-            fingerprint = file_fingerprint(path)
+            fingerprint = source_fingerprint(content)
         except UnidentifiedImageError as error:
             raise SlideOpenError(path, "is no readable image") from error
         except (OSError, ValueError, Image.DecompressionBombError) as error:
@@ -57,7 +59,7 @@ class ImageSlide(Slide):
             raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")
         mpp, source = policy.decide(path, [], None)
         self._info = SlideInfo(
-            path=str(path),
+            path=path,
             width_l0=size[0],
             height_l0=size[1],
             levels=(Level(width=size[0], height=size[1], downsample=1.0),),
@@ -112,9 +114,9 @@ class ImageSlide(Slide):
             return self._pixels
 
 
-def _decode(path: Path, background: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
+def _decode(path: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
     try:
-        with Image.open(path) as image:
+        with open_source(path).as_file() as file, Image.open(file) as image:
             if image.mode == "RGB":
                 return np.asarray(image)
             rgba = image.convert("RGBA")

@@ -1,12 +1,18 @@
 """Bytes of a slide file at any offset: from a local file, or over any protocol fsspec knows."""
 
+import errno
 import io
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from eosin.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 _PARSING_BYTES = 65536
 """Read at once while parsing: headers are small values, and every request costs a journey."""
@@ -87,14 +93,14 @@ class RemoteSource(ByteSource):
     """A file behind a URL, such as `s3://bucket/a.svs`, read by ranges."""
 
     def __init__(self, url: str) -> None:
-        try:
-            import fsspec  # noqa: PLC0415 - only for paths that are URLs
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError(
-                f"reading {url} needs fsspec: pip install 'eosin[remote]'"
-            ) from error
-        self._files, self._path = fsspec.core.url_to_fs(url)
-        self._size = int(self._files.info(self._path)["size"] or 0)
+        self._url = url
+        self._pid = os.getpid()
+        self._files, self._path = _file_system(url)
+        with _as_os_errors():
+            size = self._files.info(self._path)["size"]
+        if size is None:
+            raise OSError("its server does not say how long the file is")
+        self._size = int(size)
 
     @property
     def size(self) -> int:
@@ -104,8 +110,49 @@ class RemoteSource(ByteSource):
         end = min(offset + num_bytes, self._size)
         if offset >= end:
             return b""
-        content: bytes = self._files.cat_file(self._path, start=offset, end=end)
+        if self._pid != os.getpid():
+            # Connections do not live on in a child process.
+            self._files, _ = _file_system(self._url)
+            self._pid = os.getpid()
+        with _as_os_errors():
+            content: bytes = self._files.cat_file(self._path, start=offset, end=end)
+        if len(content) != end - offset:
+            raise OSError(
+                f"its server gave {len(content)} bytes where {end - offset} were asked for; it has "
+                "to serve ranges"
+            )
         return content
+
+
+def _file_system(url: str) -> tuple["AbstractFileSystem", str]:
+    try:
+        import fsspec  # noqa: PLC0415 - only for paths that are URLs
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"reading {url} needs fsspec: pip install 'eosin[remote]'"
+        ) from error
+    try:
+        with _as_os_errors():
+            files, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"reading {url} needs another package ({error}); install it"
+        ) from error
+    return files, path
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Turn the errors of protocols, each of which has its own, into one kind."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        # Some say nothing but the URL.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def open_source(path: Path | str) -> ByteSource:

@@ -59,8 +59,9 @@ class TiffSlide(Slide):
             source = open_source(path)
             self._layout = _parse(path, source)
             fingerprint = source_fingerprint(source)
-        except OSError as error:
-            raise SlideOpenError(path, f"cannot be opened ({error.strerror or error})") from error
+        except (OSError, ValueError) as error:  # a path with a zero byte is a wrong value
+            reason = getattr(error, "strerror", None) or error
+            raise SlideOpenError(path, f"cannot be opened ({reason})") from error
         self._info = _describe(path, self._layout, policy, fingerprint)
         self._source: ByteSource | None = source
         """None after closing."""
@@ -80,7 +81,7 @@ class TiffSlide(Slide):
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
         number, width, height = thumbnail_size(self._info.levels, max_px)
         grid = self._layout.levels[number]
-        factor = _decoder_factor(grid, grid.width // width)
+        factor = _decoder_factor(grid, min(grid.width // width, grid.height // height))
         source_width, source_height = grid.width // factor, grid.height // factor
         return shrink_in_strips(
             lambda first, last: self._assemble(
@@ -109,6 +110,8 @@ class TiffSlide(Slide):
         bottom = min(top + height, grid.height // factor)
         if left < 0 or top < 0 or right < left + width or bottom < top + height:
             out[:] = self._info.background
+        if right <= left or bottom <= top:
+            return out
         tile_width, tile_height = grid.tile_width // factor, grid.tile_height // factor
         for row in range(max(0, top) // tile_height, -(-bottom // tile_height)):
             row_top = row * tile_height

@@ -28,12 +28,15 @@ from eosin.backends.tiles import (
 _JPEG = 7
 _APERIO_JP2K_YCBCR = 33003
 _RGB, _YCBCR = 2, 6
+_PREDICTED = (5, 8, 32946)
+"""LZW and deflate; libtiff looks at no predictor of other codecs."""
 _OWN_LAYOUTS = frozenset(
     {"ndpi", "scn", "bif", "qpi", "lsm", "stk", "imagej", "avs", "eer", "gdal"}
 )
 """Formats that are TIFFs by name; their pages do not mean what a plain pyramid's do."""
 
 _MAX_ASPECT_ERROR_PX = 2.0
+_MAX_TILE_PIXELS = 2**26
 _HEADER_BYTES = 65536
 _UM_OF_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
@@ -179,8 +182,13 @@ def _why_no_rgb_tiles(page: tifffile.TiffPage) -> str | None:
     may_be_ycbcr = compression in (_JPEG, _APERIO_JP2K_YCBCR)
     checks = (
         (
-            page.is_tiled and min(page.tilewidth, page.tilelength, page.imagewidth) >= 1,
+            page.is_tiled and min(page.tilewidth, page.tilelength) >= 1,
             "is not stored in tiles",
+        ),
+        (min(page.imagewidth, page.imagelength) >= 1, "has no pixels; the file is damaged"),
+        (
+            page.tilewidth * page.tilelength <= _MAX_TILE_PIXELS,
+            f"has tiles of {page.tilewidth} x {page.tilelength} px, too large to read one by one",
         ),
         (
             page.dtype == np.uint8 and page.samplesperpixel == 3 and page.planarconfig == 1,
@@ -194,7 +202,11 @@ def _why_no_rgb_tiles(page: tifffile.TiffPage) -> str | None:
             photometric == _RGB or (photometric == _YCBCR and may_be_ycbcr),
             f"has photometric interpretation {photometric}, not RGB",
         ),
-        (int(page.predictor) in (1, 2), f"has predictor {page.predictor}, not known here"),
+        (
+            int(page.predictor) == 1 or (page.predictor == 2 and compression in _PREDICTED),
+            f"has predictor {page.predictor} and compression {compression}, not known together",
+        ),
+        (int(page.fillorder) == 1, "has its bits in reverse order"),
     )
     return next((reason for holds, reason in checks if not holds), None)
 
@@ -246,6 +258,8 @@ def _downsample(finest: TileGrid, grid: TileGrid) -> float:
 
 
 def _check_aspect(finest: TileGrid, grid: TileGrid, downsample: float, number: int) -> None:
+    if grid.width > finest.width or grid.height > finest.height:
+        raise NotClaimedError("its first page is not its finest level")
     error_px = max(
         abs(finest.width / downsample - grid.width), abs(finest.height / downsample - grid.height)
     )
@@ -270,7 +284,9 @@ def _mpp_hints(first: tifffile.TiffPage, vendor: str) -> list[MppHint]:
     return hints
 
 
-def _ratio(value: tuple[int, int]) -> float:
+def _ratio(value: tuple[int, int] | float) -> float:
+    if not isinstance(value, tuple):  # some writers store a number of another type
+        return float(value)
     return value[0] / value[1] if value[1] else 0.0
 
 

@@ -5,6 +5,7 @@ needs the upper half costs half. Its last rows would be interpolated towards the
 made beyond what is needed, and the pixels are the same to the bit.
 """
 
+import math
 import struct
 import threading
 from abc import ABC, abstractmethod
@@ -23,6 +24,10 @@ _BASELINE_FRAMES = (0xC0, 0xC1)
 _ALL_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
 _ADOBE = 0xEE
+
+_CODESTREAM = b"\xff\x4f\xff\x51"
+_MAX_BOXES_BYTES = 65536
+"""Of a JPEG 2000 file before its codestream."""
 
 
 class TileError(Exception):
@@ -84,12 +89,12 @@ def read_frame(data: bytes) -> JpegFrame:
         if kind in _ALL_FRAMES and position + 2 + length <= len(data) and length >= 8:
             height, width, channels = struct.unpack_from(">HHB", data, position + 5)
             samplings = data[position + 11 : position + 2 + length : 3]
-            vertical = max((sampling & 15 for sampling in samplings), default=1)
+            vertical = max([1, *(sampling & 15 for sampling in samplings)])
             return JpegFrame(position, kind, height, width, channels, vertical, adobe)
         if kind == _START_OF_SCAN:
             break
         if kind == _ADOBE and data[position + 4 : position + 9] == b"Adobe" and length >= 14:
-            adobe = data[position + 15]
+            adobe = next(iter(data[position + 15 : position + 16]), None)
         position += 2 + length
     raise TileError("a tile is no JPEG")
 
@@ -102,15 +107,9 @@ class JpegDecoder(TileDecoder):
         self._width, self._height = width, height
         self._tables = tables
         self._colorspace = "rgb" if is_rgb else "ycbcr"
-        self._own = threading.local()
 
     def decode(self, data: bytes, num_rows: int) -> UInt8[np.ndarray, "_rows width 3"]:
-        frame = read_frame(data)
-        if (frame.width, frame.height, frame.num_channels) != (self._width, self._height, 3):
-            raise TileError(
-                f"a tile is a JPEG of {frame.width} x {frame.height} px and {frame.num_channels} "
-                f"channels instead of {self._width} x {self._height} and 3"
-            )
+        frame = self._checked_frame(data)
         height = self._height
         if 0 <= num_rows < height and frame.kind in _BASELINE_FRAMES:
             rows_of_blocks = _BLOCK * frame.max_vertical_sampling
@@ -118,7 +117,7 @@ class JpegDecoder(TileDecoder):
         if height < self._height:
             at = frame.position + 5
             data = b"".join((data[:at], struct.pack(">H", height), data[at + 2 :]))
-        pixels = self._buffer()[:height]
+        pixels = _BUFFER.reserve(height, self._width)
         try:
             imagecodecs.jpeg8_decode(
                 data,
@@ -135,7 +134,7 @@ class JpegDecoder(TileDecoder):
     def decode_reduced(self, data: bytes, factor: int) -> UInt8[np.ndarray, "_height _width 3"]:
         if self._colorspace == "rgb" or self._width % factor or self._height % factor:
             return TileDecoder.decode_reduced(self, data, factor)
-        read_frame(data)
+        self._checked_frame(data)
         if self._tables is not None:
             data = b"".join((data[:2], self._tables[2:-2], data[2:]))
         mode = _REDUCED[factor]
@@ -147,13 +146,32 @@ class JpegDecoder(TileDecoder):
             raise TileError("a JPEG tile cannot be decoded at a reduced size")
         return np.asarray(bgr[:, :, ::-1], dtype=np.uint8)
 
-    def _buffer(self) -> UInt8[np.ndarray, "height width 3"]:
-        # A fresh array a tile would cost more in page faults than the copying out of this one.
-        buffer: np.ndarray | None = getattr(self._own, "buffer", None)
-        if buffer is None:
-            buffer = np.empty((self._height, self._width, 3), np.uint8)
-            self._own.buffer = buffer
-        return buffer
+    def _checked_frame(self, data: bytes) -> JpegFrame:
+        # Before decoding: a damaged header could ask for more memory than there is.
+        frame = read_frame(data)
+        if (frame.width, frame.height, frame.num_channels) != (self._width, self._height, 3):
+            raise TileError(
+                f"a tile is a JPEG of {frame.width} x {frame.height} px and {frame.num_channels} "
+                f"channels instead of {self._width} x {self._height} and 3"
+            )
+        return frame
+
+
+class _Buffer(threading.local):
+    """Memory of a thread for one tile of any slide: a fresh array would cost more page faults."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def reserve(self, height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+        num_bytes = height * width * 3
+        if self._bytes.size < num_bytes:
+            self._bytes = np.empty(num_bytes, np.uint8)
+        return self._bytes[:num_bytes].reshape(height, width, 3)
+
+
+_BUFFER = _Buffer()
+"""Of a thread and not of a decoder: pools hold hundreds of slides, read by many threads."""
 
 
 _REDUCED = {
@@ -163,24 +181,47 @@ _REDUCED = {
 }
 
 
-def _raw(data: bytes) -> bytes:
-    return data
+Shape = tuple[int, int, int]
+
+# Each is told the shape it must come to, so that damaged bytes cannot unpack to any size.
 
 
-def _jpeg2000(data: bytes) -> np.ndarray:
+def _raw(data: bytes, shape: Shape) -> np.ndarray:
+    return _shaped(data, shape)
+
+
+def _lzw(data: bytes, shape: Shape) -> np.ndarray:
+    return _shaped(imagecodecs.lzw_decode(data, out=math.prod(shape)), shape)
+
+
+def _deflate(data: bytes, shape: Shape) -> np.ndarray:
+    return _shaped(imagecodecs.zlib_decode(data, out=math.prod(shape)), shape)
+
+
+def _jpeg2000(data: bytes, shape: Shape) -> np.ndarray:
+    size = _jpeg2000_size(data)
+    if size != shape[:2]:
+        raise TileError(f"a tile is JPEG 2000 of {size} rows and columns instead of {shape[:2]}")
     return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
 
 
-def _lzw(data: bytes) -> bytes:
-    return bytes(imagecodecs.lzw_decode(data))
+def _webp(data: bytes, shape: Shape) -> np.ndarray:
+    return np.asarray(imagecodecs.webp_decode(data, out=np.empty(shape, np.uint8)))
 
 
-def _deflate(data: bytes) -> bytes:
-    return bytes(imagecodecs.zlib_decode(data))
+def _shaped(data: bytes | bytearray, shape: Shape) -> np.ndarray:
+    num_bytes = math.prod(shape)
+    if len(data) < num_bytes:
+        raise TileError(f"a tile has {len(data)} bytes instead of {num_bytes}")
+    return np.frombuffer(data, np.uint8, num_bytes).reshape(shape)
 
 
-def _webp(data: bytes) -> np.ndarray:
-    return np.asarray(imagecodecs.webp_decode(data))
+def _jpeg2000_size(data: bytes) -> tuple[int, int]:
+    at = data.find(_CODESTREAM, 0, _MAX_BOXES_BYTES)
+    if at < 0 or len(data) < at + 24:
+        raise TileError("a tile is no JPEG 2000")
+    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    return bottom - top, right - left
 
 
 def is_subsampled(codestream: bytes) -> bool:
@@ -193,7 +234,7 @@ def is_subsampled(codestream: bytes) -> bool:
     return any(step > 1 for n, step in enumerate(samplings) if n % 3)
 
 
-UNPACKERS: Mapping[int, tuple[str, Callable[[bytes], bytes | np.ndarray]]] = {
+UNPACKERS: Mapping[int, tuple[str, Callable[[bytes, Shape], np.ndarray]]] = {
     1: ("none", _raw),
     5: ("lzw", _lzw),
     8: ("deflate", _deflate),
@@ -219,17 +260,14 @@ class PackedDecoder(TileDecoder):
         self._is_ycbcr = is_ycbcr
 
     def decode(self, data: bytes, num_rows: int) -> UInt8[np.ndarray, "_rows width 3"]:
+        shape = (self._height, self._width, 3)
         try:
-            unpacked = self._unpack(data)
+            unpacked = self._unpack(data, shape)
+        except TileError:
+            raise
         except Exception as error:  # each codec has one of its own
             raise TileError(f"a tile cannot be decoded: {error}") from error
-        if isinstance(unpacked, bytes):
-            num_bytes = self._height * self._width * 3
-            if len(unpacked) < num_bytes:
-                raise TileError(f"a tile has {len(unpacked)} bytes instead of {num_bytes}")
-            unpacked = np.frombuffer(unpacked, np.uint8, num_bytes)
-            unpacked = unpacked.reshape(self._height, self._width, 3)
-        if unpacked.shape != (self._height, self._width, 3) or unpacked.dtype != np.uint8:
+        if unpacked.shape != shape or unpacked.dtype != np.uint8:
             raise TileError(f"a tile is {unpacked.shape} {unpacked.dtype}, which is no RGB tile")
         if self._predicts:
             unpacked = np.cumsum(unpacked, axis=1, dtype=np.uint8)
