@@ -1,13 +1,10 @@
 import copy
-import gc
 import json
 import pickle
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from busy_stream import VIEWS, Nothing, busy_pipeline, content, contents, threads_alive
 from eosin.backends import OpenSlideBackend, SlideBackend, SyntheticBackend
 from eosin.backends.synthetic import decode_coordinates
-from eosin.backends.tiff import TiffBackend
 from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError
 from eosin.filters import HSVPatchFilter, PatchFilter
@@ -27,7 +24,6 @@ from eosin.sampling import GridSampler, MultiMagnificationSampler, RandomSampler
 from eosin.tissue import HSVTissueDetector
 from eosin.tissue.store import MaskStore
 from eosin.transforms import HEDColorAugmentation, RandomFlipRotate
-from eosin.views import RandomResizedCrop, ViewConfig
 from made_slides import (
     file_pipeline,
     names,
@@ -38,68 +34,11 @@ from made_slides import (
 )
 from real_data import real_file
 
-VIEWS = (
-    ViewConfig(name="global", crop=RandomResizedCrop(size=24, scale=(0.32, 1.0)), count=2),
-    ViewConfig(name="local", crop=RandomResizedCrop(size=8), transforms=RandomFlipRotate()),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvenColumns(PatchFilter):
-    """Accepts patches of synthetic slides that begin at an even column: half of them."""
-
-    def accept(self, image):
-        return bool(decode_coordinates(image)[0][0, 0] % 2 == 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirstColumn(PatchFilter):
-    """Accepts the first column of the grid that lies in the tissue of a synthetic slide."""
-
-    def accept(self, image):
-        return bool(decode_coordinates(image)[0][0, 0] == 1000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nothing(PatchFilter):
-    def accept(self, image):
-        return False
-
-
 SETTING = {
     "backend": r"reader\.mpp: was 0\.25, now 0\.26",
     "shared_transforms": r"shared_transforms\.sigma: was 0\.05, now 0\.2",
 }
 """What a changed setting is called in the message."""
-
-
-def busy_pipeline(num_slides=5, **settings):
-    """Make an endless stream in which much is turned away and everything is augmented."""
-    defaults = {
-        "sampler": MultiMagnificationSampler(target_mpps=(0.25, 0.5, 2.0), patch_size=32),
-        "patch_filter": EvenColumns(),
-        "shared_transforms": HEDColorAugmentation(),
-        "views": VIEWS,
-        "slide_sampling": "random",
-        "cycle": True,
-        "num_lanes": 2,
-    }
-    return synthetic_pipeline(num_slides, **{**defaults, **settings})
-
-
-def content(result):
-    """Return all that a sample is, as something that can be compared."""
-    images = {"image": result.image} if result.views is None else dict(result.views)
-    pixels = {name: image.tobytes() for name, image in images.items()}
-    return result.index, result.coordinate, result.tissue_fraction, result.rejections, pixels
-
-
-def contents(results, num):
-    return [content(result) for result in islice(results, num)]
-
-
-def threads_alive():
-    return [t.name for t in threading.enumerate() if t.name.startswith("eosin")]
 
 
 # Sample i is pure
@@ -282,6 +221,9 @@ def test_the_state_of_a_hundred_thousand_slides_is_below_a_megabyte():
     "change",
     [
         {"seed": 8},
+        {"num_lanes": 1},
+        {"pool_size": 3},
+        {"patches_per_visit": 2},
         {"patches_per_slide": 6},
         {"max_candidates": 31},
         {"patch_filter": None},
@@ -454,176 +396,7 @@ def test_samples_that_there_are_not_are_an_index_error():
         busy_pipeline().read(-1)
 
 
-# Grids
-
-
-def grid_pipeline(num_slides=3, **settings):
-    return synthetic_pipeline(num_slides, **{"sampler": GridSampler(patch_size=250), **settings})
-
-
-@pytest.mark.parametrize("num_threads", [0, 3])
-def test_a_grid_ends_and_delivers_each_cell_once(num_threads):
-    places = [
-        (r.coordinate.slide_path, r.coordinate.x, r.coordinate.y)
-        for r in grid_pipeline(num_threads=num_threads)
-    ]
-    cells = [(x, y) for y in range(750, 2250, 250) for x in range(1000, 3000, 250)]
-    assert places == [(path, *cell) for path in names(3) for cell in cells]
-
-
-def test_a_grid_resumes_and_reads_any_cell():
-    whole = contents(grid_pipeline(patch_filter=EvenColumns(), slide_sampling="random"), 999)
-    second = grid_pipeline(patch_filter=EvenColumns(), slide_sampling="random", num_threads=2)
-    second.next_index = whole[59][0] + 1
-    assert contents(second, 999) == whole[60:]
-    assert content(second.read(whole[77][0])) == whole[77]
-
-
-def test_a_grid_leaves_out_bad_slides_and_cells_that_are_turned_away():
-    backend = SyntheticBackend(failing=frozenset({"made://slide_0"}))
-    pipeline = grid_pipeline(4, patch_filter=FirstColumn(), backend=backend)
-    results = list(pipeline)
-    assert [r.coordinate.y for r in results] == 3 * list(range(750, 2250, 250))
-    assert pipeline.stats.rejections == {"FirstColumn": 3 * 42, "unusable slide": 1}
-    with pytest.raises(IndexError, match=r"sample 1 is turned away: 100% FirstColumn"):
-        pipeline.read(1)
-
-
-def test_a_grid_that_cycles_goes_on_though_it_turns_away_more_than_it_has_cells():
-    pipeline = grid_pipeline(2, cycle=True, patch_filter=FirstColumn())
-    assert len(list(islice(pipeline, 40))) == 40
-    assert pipeline.stats.rejections["FirstColumn"] > 2 * 96
-
-
-def test_a_grid_that_cycles_begins_anew():
-    results = list(islice(grid_pipeline(2, cycle=True), 2 * 48 + 3))
-    assert [content(r)[1:] for r in results[96:]] == [content(r)[1:] for r in results[:3]]
-
-
-@pytest.mark.parametrize("cycle", [False, True])
-@pytest.mark.parametrize("num_threads", [0, 2])
-def test_a_grid_without_an_accepted_cell_stops_and_says_why(cycle, num_threads):
-    pipeline = grid_pipeline(2, patch_filter=Nothing(), cycle=cycle, num_threads=num_threads)
-    with pytest.raises(StreamStalledError, match=r"96 candidates .*100% Nothing"):
-        list(pipeline)
-    assert threads_alive() == []
-
-
-def test_a_grid_without_cells_stops_and_says_why():
-    pipeline = grid_pipeline(2, sampler=GridSampler(patch_size=2900))
-    with pytest.raises(StreamStalledError, match="no cell of the grid has 40% tissue"):
-        next(iter(pipeline))
-
-
-def test_a_grid_lists_the_cells_of_a_slide_once(monkeypatch):
-    calls = []
-    real = GridSampler.places
-    monkeypatch.setattr(
-        GridSampler, "places", lambda s, info, tissue: calls.append(1) or real(s, info, tissue)
-    )
-    assert len(list(grid_pipeline(3, num_threads=2))) == 144
-    assert len(calls) == 3
-
-
-# Threads
-
-
-def test_no_thread_is_left_after_a_break():
-    for _ in busy_pipeline(num_threads=3):
-        break
-    gc.collect()
-    assert threads_alive() == []
-
-
-def test_no_thread_is_left_after_an_exception_in_the_loop():
-    def fail():
-        for _ in busy_pipeline(num_threads=3):
-            raise LookupError
-
-    with pytest.raises(LookupError) as caught:
-        fail()
-    del caught
-    gc.collect()
-    assert threads_alive() == []
-
-
-def test_no_thread_is_left_after_the_stream_has_ended():
-    assert len(list(synthetic_pipeline(num_threads=3))) == 20
-    assert threads_alive() == []
-
-
-def test_no_thread_is_left_after_the_iterator_is_forgotten():
-    samples = iter(busy_pipeline(num_threads=3))
-    next(samples)
-    assert len(threads_alive()) == 3
-    del samples
-    gc.collect()
-    assert threads_alive() == []
-
-
-def test_closing_while_threads_read_ahead_breaks_nothing(folder):
-    undisturbed = contents(file_pipeline(folder), 30)
-    pipeline = file_pipeline(folder, num_threads=3)
-    samples = iter(pipeline)
-    disturbed = []
-    for _ in range(30):
-        disturbed.append(content(next(samples)))
-        pipeline.close()
-    assert disturbed == undisturbed
-
-
-def open_files():
-    gc.collect()
-    links = list(Path("/proc/self/fd").iterdir())
-    return sorted(str(link.readlink()) for link in links if link.is_symlink())
-
-
-def test_no_file_is_left_open_after_a_stream_is_closed_dropped_or_interrupted(folder):
-    def direct():
-        # This reader keeps a file open for each slide; OpenSlide hides whether it does.
-        return PatchPipeline(
-            slide_paths=folder,
-            backend=TiffBackend(),
-            tissue_detector=HSVTissueDetector(),
-            sampler=RandomSampler(patch_size=64, target_mpp=0.5),
-            cycle=True,
-            num_threads=2,
-        )
-
-    def interrupt():
-        for result in direct():
-            if result.index == 5:
-                raise KeyboardInterrupt
-
-    before = open_files()
-    with pytest.raises(KeyboardInterrupt) as caught:
-        interrupt()
-    del caught
-    assert open_files() == before
-    pipeline = direct()
-    contents(pipeline, 5)
-    assert len(set(open_files()) - set(before)) == 3
-    pipeline.close()
-    assert open_files() == before
-    assert threads_alive() == []
-
-
-def test_large_samples_are_not_read_far_ahead():
-    reads = []
-
-    @dataclass(frozen=True, kw_only=True)
-    class Counting(PatchFilter):
-        def accept(self, image):
-            reads.append(1)
-            return True
-
-    settings = {"patch_filter": Counting(), "num_threads": 2, "cycle": True}
-    samples = iter(synthetic_pipeline(prefetch_bytes=3 * 32 * 32 * 3, **settings))
-    for _ in range(60):
-        next(samples)
-    time.sleep(0.1)
-    assert 60 < len(reads) <= 64
-    samples.close()
+# Scale
 
 
 def test_the_first_patch_from_ten_thousand_known_slides_opens_one_and_is_fast(monkeypatch):

@@ -1,7 +1,11 @@
 import json
+import subprocess
+import sys
+import time
 import zlib
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +98,64 @@ def test_a_killed_run_goes_on_with_each_sample_once(tmp_path, monkeypatch):
     list(islice(undisturbed, 63))
     undisturbed.close()
     assert read_manifest(tmp_path).equals(read_manifest(whole))
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+import eosin.stream.manifest as manifest
+from made_slides import synthetic_pipeline
+manifest.ROWS_PER_PART = 7
+for result in synthetic_pipeline(cycle=True, num_lanes=2, num_threads=2, manifest=Path({folder!r})):
+    if result.index == 30:
+        print("writes", flush=True)
+"""
+
+
+def test_a_process_killed_in_the_middle_of_writing_leaves_whole_parts_to_go_on_from(tmp_path):
+    folder = tmp_path / "manifest"
+    program = PROGRAM.format(tests=str(Path(__file__).parents[1]), folder=str(folder))
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writes\n"
+    # Until a part is being written at this very moment.
+    deadline = time.monotonic() + 20
+    while not list(folder.glob(".*.writing*")) and time.monotonic() < deadline:
+        pass
+    process.kill()
+    process.communicate()
+    written = indices(folder)
+    assert len(written) >= 28
+    assert len(written) % 7 == 0
+    assert written == list(range(len(written)))
+    # The checkpoint is older than the last part.
+    second = stream(folder, patch_filter=None)
+    second.next_index = 20
+    num = len(written)
+    list(islice(second, num))
+    second.close()
+    whole = stream(tmp_path / "whole", patch_filter=None)
+    list(islice(whole, num + 20))
+    whole.close()
+    assert read_manifest(folder).equals(read_manifest(tmp_path / "whole"))
+    assert list(folder.glob(".*")) == []
+
+
+def test_what_is_delivered_again_has_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("eosin.stream.manifest.ROWS_PER_PART", 10)
+    pipeline = stream(tmp_path / "rewound")
+    list(islice(pipeline, 23))
+    pipeline.next_index = 4
+    list(islice(pipeline, 30))
+    # Out of turn, and what nobody had asked for yet.
+    list(pipeline.samples([50, 3, 41, 40, 50]))
+    list(islice(pipeline, 3))
+    pipeline.close()
+    assert indices(tmp_path / "rewound") == [*range(37), 40, 41, 50]
+    whole = stream(tmp_path / "whole")
+    list(whole.samples([*range(37), 40, 41, 50]))
+    whole.close()
+    assert read_manifest(tmp_path / "rewound").equals(read_manifest(tmp_path / "whole"))
 
 
 def test_parts_appear_whole(tmp_path, monkeypatch):

@@ -212,6 +212,44 @@ def test_the_samples_of_a_visit_are_numbered(order, lane, window):
     assert all(v == list(range(order.patches_per_slide)) for v in visits.values())
 
 
+@given(
+    num_slides=st.integers(1, 7),
+    num_lanes=st.integers(1, 4),
+    pool_size=st.integers(1, 3),
+    patches_per_slide=st.integers(1, 5),
+    index=st.integers(0, 80),
+)
+def test_slots_of_windows_before_and_after_a_sample_are_told_apart(
+    num_slides, num_lanes, pool_size, patches_per_slide, index
+):
+    order = LaneOrder(
+        num_slides=num_slides,
+        cycle=True,
+        num_lanes=num_lanes,
+        pool_size=pool_size,
+        patches_per_slide=patches_per_slide,
+    )
+    begin, end = order.slots_around(index)
+    slots = {i: order.slot_of(i) for i in range(400)}
+    before = {slot for i, slot in slots.items() if order.window_start(i) < index}
+    after = {slot for i, slot in slots.items() if order.window_start(i) >= index}
+    assert min(after) >= begin
+    assert max(before, default=-1) < end
+    # Bounds that are too wide would leave out visits; a window's slots are the closest they can be.
+    of_window = num_lanes * pool_size
+    assert min(after) - begin < of_window
+    assert end - 1 - max(before, default=end - 1) < of_window
+
+
+def test_tiny_weights_beside_large_ones_are_not_lost_in_rounding():
+    weights = np.full(50_000, 1e-4, np.float32)
+    weights[0] = 1e4
+    order = LaneOrder(num_slides=50_000, cycle=True, slide_sampling="random", weights=weights)
+    drawn = Counter(order.slide_of_slot(slot) > 0 for slot in range(40_000))
+    # 20 expected: all of them together weigh a two-thousandth of the first.
+    assert 5 < drawn[True] < 45
+
+
 @given(order=orders, lane=st.integers(0, 3), window=st.integers(1, 4))
 def test_a_window_begins_with_its_first_sample(order, lane, window):
     samples = samples_of_window(order, lane % order.num_lanes, window)

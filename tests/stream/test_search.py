@@ -3,14 +3,13 @@ import json
 import logging
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import pytest
 
 from eosin.backends import SlideBackend, SyntheticBackend
-from eosin.backends.base import Slide
 from eosin.errors import InputError, SlideOpenError, SlideReadError, StreamStalledError
 from eosin.filters import PatchFilter
 from eosin.sampling import MultiMagnificationSampler
@@ -18,45 +17,10 @@ from eosin.stream.retry import Retry
 from eosin.stream.watch import Patience
 from eosin.tissue import TissueDetector
 from eosin.transforms.base import Transform
+from faulty_slides import Faults
 from made_slides import synthetic_pipeline
 
 NO_PAUSE = Retry(delays_s=(0.0, 0.0, 0.0))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faults(SlideBackend):
-    """Synthetic slides; what `reading` and `opening` raise decides about each call."""
-
-    inner: SyntheticBackend = field(default_factory=SyntheticBackend)
-    reading: object = None
-    """Called with path, x, y, level before each read."""
-    opening: object = None
-    """Called with the path before each opening."""
-
-    def open(self, path):
-        if self.opening is not None:
-            self.opening(str(path))
-        return FaultySlide(self.inner.open(path), self)
-
-
-class FaultySlide(Slide):
-    def __init__(self, slide, faults):
-        self._slide, self._faults = slide, faults
-
-    @property
-    def info(self):
-        return self._slide.info
-
-    def read_region(self, x, y, level, width, height):
-        if self._faults.reading is not None:
-            self._faults.reading(self.info.path, x, y, level)
-        return self._slide.read_region(x, y, level, width, height)
-
-    def thumbnail(self, max_px):
-        return self._slide.thumbnail(max_px)
-
-    def close(self):
-        self._slide.close()
 
 
 @dataclass(frozen=True, kw_only=True)

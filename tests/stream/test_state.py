@@ -1,5 +1,6 @@
 import json
 import pickle
+import time
 from itertools import islice
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from eosin.backends import SyntheticBackend
 from eosin.catalog import SlideEntry, SlideWeights
 from eosin.errors import CheckpointError, ConfigError, InputError
-from eosin.sampling import GridSampler
+from eosin.sampling import GridSampler, RandomSampler
 from made_slides import (
     file_pipeline,
     names,
@@ -158,6 +159,44 @@ def test_slides_that_are_gone_are_replaced_in_the_window_that_still_wants_them()
     ]
     # A file that a list leaves out is no file that fails.
     assert new.stats.quarantined == {}
+
+
+@pytest.mark.parametrize(("num_old", "num_new"), [(2, 4), (4, 2), (3, 3)])
+def test_a_new_list_deals_no_cell_again_that_the_old_one_dealt(num_old, num_new):
+    dealt = {
+        "replacement": "without_replacement",
+        "sampler": RandomSampler(patch_size=64),
+        "num_lanes": 3,
+    }
+    old = stream(names(num_old), **dealt)
+    results = list(islice(old, 35))
+    new = stream([*names(num_new - 1), "made://another"], **dealt)
+    new.load_state_dict(old.state_dict(), extend=True)
+    results += islice(new, 60)
+    assert [r.index for r in results] == list(range(95))
+    # Those that stand in for a slide that is gone may have any cell.
+    drawn = [r.coordinate for r in results if not r.rejections]
+    assert len(drawn) > 80
+    # Some 700 cells a slide, so 28 visits before it is shuffled anew.
+    assert len(set(drawn)) == len(drawn)
+    # Passes go on where the old list's stopped: none of the new one's visits is skipped.
+    visits = {new._listed.visit_of(index) for index in range(140)}
+    # One may be missing where some lanes have turned to the new list and others have not.
+    assert len(visits) >= max(visits)
+
+
+def test_a_long_list_of_other_slides_is_refused_in_a_moment():
+    def many(first):
+        return tuple(
+            SlideEntry(path=f"made://{n}", fingerprint=str(n)) for n in range(first, first + 20_000)
+        )
+
+    state = stream(many(0)).state_dict()
+    other = stream(many(20_000))
+    begin = time.perf_counter()
+    with pytest.raises(CheckpointError, match=r"20000 added .* 20000 gone"):
+        other.load_state_dict(state)
+    assert time.perf_counter() - begin < 3
 
 
 def test_the_same_list_is_not_extended():

@@ -14,7 +14,7 @@ from typing import final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eosin.atomic import atomic_path
+from eosin.atomic import atomic_path, remove_leftovers
 from eosin.errors import InputError
 from eosin.plain import Plain, fingerprint
 from eosin.stream.result import PatchResult
@@ -76,6 +76,7 @@ class ManifestWriter:
     def record(self, result: PatchResult) -> None:
         """Write a delivered sample down; one that is delivered again has its row already."""
         if self._highest < 0:
+            remove_leftovers(self.folder)
             self._forget_from(result.index)
         if result.index <= self._highest and result.index in self._those_recorded():
             return

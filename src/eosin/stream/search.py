@@ -168,7 +168,7 @@ class _Search:
                 return result
             self._refuse(result)
             is_unreadable = result.rejection.cause == UNREADABLE
-            if is_unreadable and source.store.unreadable.is_dead(ready, coordinate.level):
+            if is_unreadable and source.store.is_dead(ready, coordinate.level):
                 self._num_spent += source.max_candidates - 1
                 return None
         return None

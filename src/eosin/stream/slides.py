@@ -82,7 +82,7 @@ class SlideStore:
         self._limits = limits
         self._masks = masks
         self._log = log or QuarantineLog()
-        self.unreadable = Unreadable(self._log)
+        self._unreadable = Unreadable(self._log)
         self._gone = gone
         self._max_bad = limits.max_quarantined_fraction * (len(self.entries) - len(gone))
         self._lock = threading.Lock()
@@ -123,13 +123,18 @@ class SlideStore:
         Raises:
             SlideReadError: If they cannot be decoded; the same each time.
         """
-        self.unreadable.check(ready, coordinate)
+        self._unreadable.check(ready, coordinate)
         try:
             with self.activities.doing(f"reading {coordinate.slide_path}"):
                 return self._read_persistently(ready, coordinate)
         except SlideReadError as error:
-            self.unreadable.note(ready, coordinate, error)
+            self._unreadable.note(ready, coordinate, error)
             raise
+
+    def is_dead(self, ready: ReadySlide, level: int) -> bool:
+        """Return whether a level of a slide is unreadable at all of several places."""
+        with self.activities.doing(f"reading {ready.slide.info.path}"):
+            return self._unreadable.is_dead(ready, level, self._read_persistently)
 
     @property
     def quarantined(self) -> dict[str, str]:

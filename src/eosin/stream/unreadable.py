@@ -2,21 +2,27 @@
 
 import threading
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 from eosin.errors import SlideReadError
 from eosin.geometry import PatchCoordinate, SlideInfo
 from eosin.randomness import Purpose, rng_at
 from eosin.stream.quarantine import QuarantineLog
-from eosin.stream.ready import ReadySlide, read_once
+from eosin.stream.ready import ReadySlide
 from eosin.stream.retry import may_pass
 from eosin.tissue.mask import Extent
+from eosin.transforms.base import Image
 
 _NUM_PROBES = 8
 """Places of a level that must all be unreadable for the level to count as such."""
 
 _PROBE_PX = 64
 _MAX_REGIONS = 65536
+
+
+ReadPatch = Callable[[ReadySlide, PatchCoordinate], Image]
+"""Returns the pixels of a patch, or raises SlideReadError."""
 
 
 class _Region(NamedTuple):
@@ -64,16 +70,21 @@ class Unreadable:
             where={"x": region.x, "y": region.y, "level": region.level},
         )
 
-    def is_dead(self, ready: ReadySlide, level: int) -> bool:
+    def is_dead(self, ready: ReadySlide, level: int, read: ReadPatch) -> bool:
         """Return whether a level is unreadable at all of several places.
 
         Asked when a sample could not read its place. The places are the level's own, so the answer
         does not depend on who asks first, and giving up on it is no matter of history.
+
+        Args:
+            ready: The slide.
+            level: Of it.
+            read: Reads as samples are read, so that what they would get is not given up.
         """
         key = (ready.number, level)
         if key in self._dead_levels:
             return self._dead_levels[key]
-        failures = _probe(ready, level)
+        failures = _probe(ready, level, read)
         is_dead = len(failures) == _NUM_PROBES
         if any(may_pass(failure, failure.path) for failure in failures):
             # The disk's fault, not the file's: the next sample asks again.
@@ -93,7 +104,7 @@ class Unreadable:
         return is_dead
 
 
-def _probe(ready: ReadySlide, level: int) -> list[SlideReadError]:
+def _probe(ready: ReadySlide, level: int, read: ReadPatch) -> list[SlideReadError]:
     """Return why places of a level cannot be read, up to the first that can."""
     info = ready.slide.info
     side_l0 = _PROBE_PX * info.levels[level].downsample
@@ -103,7 +114,7 @@ def _probe(ready: ReadySlide, level: int) -> list[SlideReadError]:
         rng = rng_at(zlib.crc32(info.fingerprint.encode()), Purpose.PLACE, level, probe)
         x, y = ready.tissue.draw_place(rng, extent, 0.5) or (0, 0)
         try:
-            read_once(ready.slide, _probe_at(info, x, y, level))
+            read(ready, _probe_at(info, x, y, level))
         except SlideReadError as error:
             failures.append(error)
         else:
