@@ -102,6 +102,96 @@ def test_a_preview_needs_no_training(
     assert "Views of one patch" in page.read_text()
 
 
+def test_slides_are_scanned_timed_trained_on_and_verified_by_their_index(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    index, folder = tmp_path / "all slides.parquet", tmp_path / "run"
+    bad = tmp_path / "bad.svs"
+    bad.touch()
+    scan = ["scan", *phantoms, bad, "-o", index, "--candidates=2"]
+    code, out, _ = run(capsys, *scan)
+    assert code == 0
+    assert "4 slides" in out
+    assert "3 can be used" in out
+    assert "is empty (0 bytes)" in out
+    assert index.with_suffix(".masks").is_dir()
+
+    where = "--where=name != 'phantom_000.svs'"
+    code, out, _ = run(capsys, "bench", index, "--recipe=nano_cpu", "--patches=4", where)
+    assert code == 0
+    assert "2 slides, read by tiff (2)" in out or "1 slides, read by tiff (1)" in out
+
+    train = ["train", "nano_cpu", index, "--out-dir", folder, where, "--manifest", *SMALL]
+    assert run(capsys, *train)[0] == 0
+    verify = ["manifest", "verify", folder / "manifest", index]
+    code, out, _ = run(capsys, *verify)
+    assert (code, out.strip()) == (0, "8 ok")
+    code, line = fails(capsys, *verify, "--samples=0")
+    assert (code, "samples=0 must be at least 1" in line) == (2, True)
+
+    embed = ["embed", folder, index, "-o", tmp_path / "features", where, "--device=cpu"]
+    assert run(capsys, *embed)[0] == 0
+    names = sorted(path.name for path in (tmp_path / "features").glob("*.h5"))
+    assert names == ["phantom_001.h5", "phantom_002.h5"]
+
+
+def test_patches_that_are_not_what_was_delivered_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    slides, folder = tmp_path / "slides", tmp_path / "run"
+    slides.mkdir()
+    for path in phantoms[:2]:
+        (slides / path.name).write_bytes(path.read_bytes())
+    train = ["train", "nano_cpu", slides, "--out-dir", folder, "--manifest", *SMALL]
+    assert run(capsys, *train)[0] == 0
+    (slides / phantoms[0].name).write_bytes(phantoms[1].read_bytes())
+    code, out, talk = run(capsys, "manifest", "verify", folder / "manifest", slides)
+    assert code == 1
+    assert phantoms[0].name in out
+    assert "are not what was delivered" in talk
+
+
+def test_a_slide_behind_a_url_keeps_both_its_slashes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    words = [f"file://{phantoms[0]}", "-o", tmp_path / "index.parquet", "--candidates=1"]
+    code, out, _ = run(capsys, "scan", *words)
+    assert code == 0
+    assert "1 can be used" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["-o", "x.txt"], 2, "x.txt must end in .parquet"),
+        (["-o", "taken/x.parquet"], 1, "taken cannot be made (File exists)"),
+        (["-o", "x.parquet", "--recipe=nano"], 2, "there is no recipe 'nano'"),
+        (["-o", "x.parquet", "--candidates=0"], 2, "num_candidates=0"),
+        (["-o", "x.parquet", "--num-threads=0"], 2, "num_threads=0"),
+        (["-o", "x.parquet", "--assume-mpp=500"], 2, "assumed_mpp=500.0 is outside"),
+        (["-o", "x.parquet", "--mpp-overrides", "b.svs", "0.5"], 2, "names 'b.svs', which is none"),
+        (["-o", "x.parquet", "--where=name ="], 2, "cannot be understood (invalid syntax); write"),
+        (["-o", "x.parquet", "--where=nme == 'a'"], 2, "did you mean 'name'"),
+        (["-o", "x.parquet", "--where=name == 'b.svs'"], 1, "holds for none of 1 slides"),
+    ],
+)
+def test_a_wrong_scan_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    says: str,
+):
+    monkeypatch.chdir(tmp_path)
+    write_slide(tmp_path / "a.svs", np.full((300, 300, 3), 200, np.uint8))
+    (tmp_path / "taken").touch()
+    found_code, line = fails(capsys, "scan", "a.svs", *words)
+    assert found_code == code
+    assert says in line
+    assert not (tmp_path / "x.parquet").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

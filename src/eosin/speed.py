@@ -6,18 +6,20 @@ parts are timed on the very places that it read, so that what is left is choosin
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import final
 
 from eosin.backends.patch import read_patch
-from eosin.errors import ConfigError
+from eosin.errors import ConfigError, SlideReadError
 from eosin.geometry import PatchCoordinate
 from eosin.pipeline import PatchPipeline
 from eosin.progress import progress_bar
 from eosin.randomness import Purpose, rng_at
+from eosin.stream.result import PatchResult
 from eosin.transforms.base import Image
 from eosin.views import draw_views, replay_views
 
@@ -61,7 +63,7 @@ def measure_stream(pipeline: PatchPipeline, *, num_patches: int, num_threads: in
     """Run a stream for some patches and time it and its parts.
 
     Args:
-        pipeline: An endless stream without threads; it is copied.
+        pipeline: An endless stream without threads.
         num_patches: Accepted patches of each run.
         num_threads: For the run with threads.
 
@@ -72,35 +74,26 @@ def measure_stream(pipeline: PatchPipeline, *, num_patches: int, num_threads: in
         raise ConfigError(
             f"num_patches={num_patches} and num_threads={num_threads} must be at least 1"
         )
-    with progress_bar("bench", 6) as bar:
+    with progress_bar("bench", 4) as bar:
         begin = time.perf_counter()
         stream = iter(pipeline)
-        results = [next(stream)]
+        # Places only: the images of a long run would not fit into memory.
+        places = [_places_of(next(stream))]
         first_s = time.perf_counter() - begin
-        results += islice(stream, num_patches - 1)
+        places += map(_places_of, islice(stream, num_patches - 1))
         cold_s = time.perf_counter() - begin
         bar.advance(note="cold")
-        warm_s = _time(lambda: list(pipeline.samples(range(num_patches))))
+        warm_s = _time_samples(pipeline, num_patches)
         bar.advance(note="warm")
-        threaded = replace_threads(pipeline, num_threads)
-        list(threaded.samples(range(num_patches)))
-        threaded_s = _time(lambda: list(threaded.samples(range(num_patches))))
+        threaded = replace(pipeline, num_threads=num_threads)
+        _time_samples(threaded, num_patches)
+        threaded_s = _time_samples(threaded, num_patches)
         bar.advance(note=f"{num_threads} threads")
-        candidates = [
-            place
-            for result in results
-            for place in (*(r.coordinate for r in result.rejections), result.coordinate)
-            if place is not None
-        ]
-        images: list[Image] = []
-        read_s = _time(lambda: images.extend(_read_all(pipeline, candidates)))
-        bar.advance(note="reading")
-        filter_s = _time(lambda: _filter_all(pipeline, images))
-        bar.advance(note="filter")
-        augment_s = _time(lambda: _augment_all(pipeline, images[:num_patches]))
-        bar.advance(note="augmentation")
+        candidates = [place for of_result in places for place in of_result]
+        read_s, filter_s, augment_s = _time_parts(pipeline, candidates, num_patches)
+        bar.advance(note="reading, filter, augmentation")
     scale = _MS / num_patches
-    slides = {result.coordinate.slide_path for result in results}
+    slides = {of_result[-1].slide_path for of_result in places}
     return StreamSpeed(
         num_patches=num_patches,
         num_candidates=len(candidates),
@@ -175,40 +168,57 @@ def _advice(speed: StreamSpeed) -> list[str]:
     return advice or ["nothing stands out: decoding is the floor"]
 
 
-def replace_threads(pipeline: PatchPipeline, num_threads: int) -> PatchPipeline:
-    """Return the same stream, from its beginning, with another number of threads."""
-    return replace(pipeline, num_threads=num_threads)
+def _places_of(result: PatchResult) -> list[PatchCoordinate]:
+    """Return all that was read for a patch, itself last."""
+    rejected = (rejection.coordinate for rejection in result.rejections)
+    return [*(place for place in rejected if place is not None), result.coordinate]
 
 
-def _read_all(pipeline: PatchPipeline, places: Iterable[PatchCoordinate]) -> list[Image]:
-    slides = {path: pipeline.backend.open(path) for path in sorted({p.slide_path for p in places})}
-    return [read_patch(slides[place.slide_path], place) for place in places]
+def _time_samples(pipeline: PatchPipeline, num_patches: int) -> float:
+    begin = time.perf_counter()
+    deque(pipeline.samples(range(num_patches)), maxlen=0)
+    return time.perf_counter() - begin
 
 
-def _filter_all(pipeline: PatchPipeline, images: Sequence[Image]) -> None:
-    if pipeline.patch_filter is not None:
-        for image in images:
-            pipeline.patch_filter.accept(image)
+def _time_parts(
+    pipeline: PatchPipeline, places: Sequence[PatchCoordinate], num_patches: int
+) -> tuple[float, float, float]:
+    """Return the seconds of reading and filtering all places, and of augmenting some."""
+    read_s = filter_s = augment_s = 0.0
+    with ExitStack() as opened:
+        slides = {
+            path: opened.enter_context(pipeline.backend.open(path))
+            for path in sorted({place.slide_path for place in places})
+        }
+        for index, place in enumerate(places):
+            begin = time.perf_counter()
+            try:
+                image = read_patch(slides[place.slide_path], place)
+            except SlideReadError:  # the stream met it as well, and went on
+                continue
+            after_read = time.perf_counter()
+            if pipeline.patch_filter is not None:
+                pipeline.patch_filter.accept(image)
+            after_filter = time.perf_counter()
+            if index < num_patches:
+                _augment(pipeline, index, image)
+            read_s += after_read - begin
+            filter_s += after_filter - after_read
+            augment_s += time.perf_counter() - after_filter
+    return read_s, filter_s, augment_s
 
 
-def _augment_all(pipeline: PatchPipeline, images: Sequence[Image]) -> None:
-    for index, image in enumerate(images):
-        rng = rng_at(pipeline.seed, Purpose.AUGMENTATION, index)
-        if pipeline.transforms is not None:
-            pipeline.transforms.apply(image, rng)
-        if pipeline.views is not None:
-            shared, views = pipeline.shared_transforms, tuple(pipeline.views)
-            height, width = image.shape[:2]
-            drawn = draw_views(rng, shared, views, width=width, height=height)
-            replay_views(image, drawn, shared, views)
+def _augment(pipeline: PatchPipeline, index: int, image: Image) -> None:
+    rng = rng_at(pipeline.seed, Purpose.AUGMENTATION, index)
+    if pipeline.transforms is not None:
+        pipeline.transforms.apply(image, rng)
+    if pipeline.views is not None:
+        shared, views = pipeline.shared_transforms, tuple(pipeline.views)
+        height, width = image.shape[:2]
+        drawn = draw_views(rng, shared, views, width=width, height=height)
+        replay_views(image, drawn, shared, views)
 
 
 def _reader_of(pipeline: PatchPipeline, path: str) -> str:
     with pipeline.backend.open(path) as slide:
         return slide.info.reader
-
-
-def _time(task: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    task()
-    return time.perf_counter() - begin

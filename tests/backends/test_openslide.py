@@ -290,3 +290,8 @@ def test_real_files_that_openslide_cannot_read_are_refused_or_fail_clearly(name)
     with pytest.raises((SlideOpenError, SlideReadError), match="OpenSlide") as caught:
         OpenSlideBackend().open(path).thumbnail(256)
     assert np.char.count(str(caught.value), "\n") == 0
+
+
+def test_a_name_too_long_for_the_disk_is_a_slide_error(tmp_path):
+    with pytest.raises(SlideOpenError, match="File name too long"):
+        OpenSlideBackend().open(tmp_path / ("n" * 300 + ".svs"))

@@ -1,7 +1,9 @@
 import logging
 import time
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from catalog.tables import touch, write_csv, write_parquet
 from eosin.catalog import list_slides, mpp_overrides
@@ -191,3 +193,16 @@ def test_microns_per_pixel_of_a_table_override_what_files_say(tmp_path):
         str(tmp_path / "a.svs"): 0.25,
         str(tmp_path / "b.svs"): 0.5,
     }
+
+
+def test_identifiers_too_long_for_a_number_are_told_apart(tmp_path):
+    ids = ["90071992547409931", "90071992547409932"]
+    for name in "ab":
+        (tmp_path / f"{name}.svs").touch()
+    (tmp_path / "t.csv").write_text(f"path,patient\na.svs,{ids[0]}\nb.svs,{ids[1]}\n")
+    assert [entry.owner for entry in list_slides(tmp_path / "t.csv")] == ids
+    rows = {"path": ["a.svs", "b.svs"], "patient": [int(n) for n in ids], "n": [1, None]}
+    parquet.write_table(pa.table(rows), tmp_path / "t.parquet")
+    entries = list_slides(tmp_path / "t.parquet")
+    assert [entry.owner for entry in entries] == ids
+    assert [entry.metadata["n"] for entry in entries] == [1.0, None]

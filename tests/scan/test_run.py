@@ -307,3 +307,17 @@ def test_a_scan_that_is_stopped_in_the_middle_leaves_masks_and_no_half_index(tmp
 def test_settings_that_make_no_sense_are_refused_by_name():
     with pytest.raises(ConfigError, match="num_candidates=0"):
         plan_of(num_candidates=0)
+
+
+def test_a_column_of_the_user_is_kept_though_it_begins_like_one_of_the_scan(tmp_path):
+    entries = entries_of("made://a", acceptance_notes="good", **{"acceptance_0.5": 0.5})
+    scan_slides(entries, tmp_path / "index.parquet", plan_of())
+    (entry,) = list_slides(tmp_path / "index.parquet")
+    assert entry.metadata["acceptance_notes"] == "good"
+    assert "acceptance_0.5" not in entry.metadata
+
+
+def test_an_index_whose_folder_cannot_be_made_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made"):
+        scan_slides(entries_of("made://a"), tmp_path / "file" / "index.parquet", plan_of())

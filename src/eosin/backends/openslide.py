@@ -148,9 +148,13 @@ def _open_handle(path: Path) -> openslide.OpenSlide:
 
 
 def _why_not(path: Path, error: Exception) -> str:
-    if not path.exists():
+    try:
+        size_bytes = path.stat().st_size
+    except (FileNotFoundError, ValueError):
         return "does not exist"
-    if path.is_file() and path.stat().st_size == 0:
+    except OSError as unseen:
+        return f"cannot be opened ({unseen.strerror})"
+    if path.is_file() and size_bytes == 0:
         return "is empty (0 bytes); copy or download it again"
     if path.is_file() and not os.access(path, os.R_OK):
         return "may not be read: permission denied"

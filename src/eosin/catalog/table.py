@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 from eosin.catalog.entry import Value
@@ -17,6 +18,9 @@ INDEX_MARK = b"eosin_index"
 """Key in a Parquet file's metadata that tells the index of a scan from a user's own table."""
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+([eE][+-]?\d+)?")
+_MAX_EXACT = 2**53
+"""Beyond it whole numbers are no floats: two identifiers could become one."""
+
 _TRUTH = {"true": True, "false": False}
 
 
@@ -24,7 +28,8 @@ def read_table(path: Path) -> tuple[list[dict[str, Value]], bool]:
     """Return the rows of a table, and whether it is the index of a scan.
 
     Whole numbers come back as floats. A column of a CSV file holds numbers (or truth values) when
-    all its values do, otherwise text; an identifier such as 0012 is text; an empty field is None.
+    all its values do, otherwise text; an identifier such as 0012 is text, and so are whole numbers
+    too large for a float; an empty field is None.
 
     Raises:
         InputError: If the file is not there, or is no such table.
@@ -79,11 +84,17 @@ def _read_csv(path: Path) -> list[dict[str, Value]]:
 
 def _typed(texts: list[str]) -> Sequence[Value]:
     filled = [text for text in texts if text]
-    if filled and all(_NUMBER.fullmatch(text) for text in filled):
+    if filled and all(_is_number(text) for text in filled):
         return [float(text) if text else None for text in texts]
     if filled and all(text.lower() in _TRUTH for text in filled):
         return [_TRUTH[text.lower()] if text else None for text in texts]
     return [text or None for text in texts]
+
+
+def _is_number(text: str) -> bool:
+    if _NUMBER.fullmatch(text) is None:
+        return False
+    return not text.lstrip("+-").isdigit() or abs(int(text)) <= _MAX_EXACT
 
 
 def _read_parquet(path: Path) -> tuple[list[dict[str, Value]], bool]:
@@ -102,15 +113,20 @@ def _read_parquet(path: Path) -> tuple[list[dict[str, Value]], bool]:
     for name, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            values = column.cast(pa.float64()).to_pylist()
-            # Pandas writes a missing number as NaN.
-            columns.append([None if v is None or math.isnan(v) else v for v in values])
+            columns.append(_numbers(column.to_pylist()))
         elif pa.types.is_boolean(kind) or pa.types.is_null(kind):
             columns.append(column.to_pylist())
         else:
             columns.append(_texts(path, name, column.to_pylist()))
     marks = table.schema.metadata or {}
     return _rows(table.column_names, columns), INDEX_MARK in marks
+
+
+def _numbers(values: Sequence[int | float | Decimal | None]) -> Sequence[Value]:
+    if any(isinstance(v, int) and abs(v) > _MAX_EXACT for v in values):
+        return [None if v is None else str(v) for v in values]
+    # Pandas writes a missing number as NaN.
+    return [None if v is None or math.isnan(v) else float(v) for v in values]
 
 
 def _texts(path: Path, name: str, values: Sequence[object]) -> Sequence[Value]:

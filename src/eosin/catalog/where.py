@@ -49,7 +49,8 @@ def select(
     try:
         tree = ast.parse(where.strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"where={where!r} cannot be understood ({error}); {_EXAMPLE}") from error
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise ConfigError(f"where={where!r} cannot be understood ({reason}); {_EXAMPLE}") from error
     holds = _Condition(where, frozenset(columns) | {"path", "name"}).test(tree.body)
     return tuple(entry for entry in entries if holds(entry))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 _VERSION = 1
 """Raised when a scan finds out other things than before, so that old rows are not taken over."""
 
-_ACCEPTANCE = "acceptance_"
+_ACCEPTANCE = re.compile(r"acceptance_[\d.e+-]+")
 
 _WHOLE = ("num_bytes", "width_l0", "height_l0", "num_levels")
 _NUMBERS = (
@@ -56,7 +57,8 @@ def write_index(
         columns[name] = pa.array(values, type=pa.float64())
     listed = dict.fromkeys(name for row in metadata for name in row)
     for name in listed:
-        if name not in columns and not name.startswith(_ACCEPTANCE):
+        # Those of an older index hold for other settings.
+        if name not in columns and not _ACCEPTANCE.fullmatch(name):
             columns[name] = _listed_column([row.get(name) for row in metadata])
     marks = {INDEX_MARK: str(_VERSION).encode(), b"eosin_plan": _plan_mark(plan)}
     table = pa.table(columns).replace_schema_metadata(marks)
@@ -91,7 +93,10 @@ def refuse_foreign(out: Path) -> None:
         raise ConfigError(f"{out} must end in .parquet, which is how an index is known")
     if out.exists() and not _is_index(out):
         raise InputError(f"{out} is there and is no index of a scan; give another name")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out.parent} cannot be made ({error.strerror})") from error
     if not os.access(out.parent, os.W_OK):
         raise InputError(f"{out.parent} cannot be written; give another place for the index")
 
@@ -116,7 +121,7 @@ def _scanned(row: Mapping[str, Value]) -> ScannedSlide:
     measured = {
         name: share
         for name, share in row.items()
-        if name.startswith(_ACCEPTANCE) and isinstance(share, float)
+        if _ACCEPTANCE.fullmatch(name) and isinstance(share, float)
     }
     return ScannedSlide(**values, acceptance_by_mpp=measured)  # type: ignore[arg-type]
 

@@ -1,18 +1,21 @@
 """Arguments that several commands take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import tyro
+
+from eosin.errors import ConfigError
 
 if TYPE_CHECKING:
     from eosin.backends import AutoBackend
     from eosin.catalog import SlideEntry
     from eosin.tissue import MaskStore
 
-Slides = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES")]
+# As text: a path would make one slash of the two in a URL.
+Slides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES")]
 Recipe = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
 
 
@@ -40,26 +43,39 @@ class Chosen(NamedTuple):
     """Of the scan whose index was given."""
 
 
-def choose(slides: Sequence[Path], choice: Choice) -> Chosen:
+def choose(slides: Sequence[str], choice: Choice) -> Chosen:
     """List the slides, and say what reads them.
 
     Raises:
         InputError: If there are none.
-        ConfigError: If the condition or a number makes no sense.
+        ConfigError: If the condition or a number makes no sense, or is said of a slide that is not
+            there.
     """
     from eosin.backends import AutoBackend, MppPolicy
     from eosin.catalog import list_slides, mpp_overrides
     from eosin.tissue import MaskStore
 
     entries = list_slides(list(slides), choice.where)
+    _refuse_unknown(choice.mpp_overrides, [entry.path for entry in entries])
     policy = MppPolicy(
         overrides={**mpp_overrides(entries), **choice.mpp_overrides},
         missing="skip" if choice.assume_mpp is None else "assume",
         assumed_mpp=choice.assume_mpp,
     )
-    stores = [masks_beside(path) for path in slides if path.suffix.lower() == ".parquet"]
+    indices = [path for path in map(Path, slides) if path.suffix.lower() == ".parquet"]
+    stores = [masks_beside(index) for index in indices]
     found = [folder for folder in stores if folder.is_dir()]
     return Chosen(entries, AutoBackend(mpp=policy), MaskStore(found[0]) if found else None)
+
+
+def _refuse_unknown(overrides: Iterable[str], paths: Sequence[str]) -> None:
+    known = {*paths, *(PurePath(path).name for path in paths)}
+    for name in overrides:
+        if name not in known:
+            raise ConfigError(
+                f"mpp_overrides names {name!r}, which is none of the {len(paths)} slides; an index "
+                "leaves out slides with a problem, so give their microns to 'eosin scan'"
+            )
 
 
 def masks_beside(index: Path) -> Path:

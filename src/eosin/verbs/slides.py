@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from eosin.errors import EosinError
+from eosin.errors import ConfigError, EosinError
 from eosin.train.config import TrainConfig
 from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose, masks_beside
 
@@ -119,6 +119,8 @@ def manifest(args: ManifestVerb) -> None:
 
     from eosin.stream.verify import verify_manifest
 
+    if args.samples < 1:
+        raise ConfigError(f"samples={args.samples} must be at least 1; none would prove nothing")
     chosen = choose(args.slides, args.choice)
     verified = verify_manifest(
         args.folder,

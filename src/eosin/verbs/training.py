@@ -14,7 +14,8 @@ from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
 class TrainVerb:
     """Train a model on slides; goes on by itself when out-dir holds the same run.
 
-    RECIPE is midnight12k or nano_cpu, and each of its settings is a flag.
+    RECIPE is a name such as midnight12k or nano_cpu (a wrong one lists them all), and each of its
+    settings is a flag.
     """
 
     recipe: Recipe
