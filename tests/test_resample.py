@@ -49,6 +49,15 @@ def test_shrinking_is_opencvs_within_a_grey_level(sizes):
     assert difference.mean() < 0.3
 
 
+def test_the_starkest_contrast_is_two_grey_levels_off_and_hardly_anywhere():
+    image = np.where(noise(389, 133) < 128, 0, 255).astype(np.uint8)
+    for width, height in ((314, 113), (200, 60), (160, 131), (41, 17)):
+        reference = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(int)
+        difference = np.abs(shrink(image, width, height) - reference)
+        assert difference.max() <= 2
+        assert (difference > 1).mean() < 1e-3
+
+
 @pytest.mark.parametrize("grey", [0, 1, 127, 254, 255])
 def test_a_flat_image_stays_as_it_is(grey):
     assert (shrink(np.full((101, 77, 3), grey, np.uint8), 53, 64) == grey).all()

@@ -2,7 +2,8 @@
 
 Each pass sums whole rows with weights, which NumPy does at the speed of memory: first along the
 height, then, turned, along the width. Sums have 16 bits where that is precise enough, else 32, so
-that results differ from OpenCV's by one grey level at most.
+that results differ from OpenCV's by one grey level, or two at about 1 in 10,000 pixels of black and
+white noise.
 """
 
 import threading
@@ -25,7 +26,7 @@ def shrink(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Return an RGB image shrunk to a size by averaging areas.
 
-    Source: OpenCV's INTER_AREA, within one grey level.
+    Source: OpenCV's INTER_AREA, within one grey level, seldom two.
     """
     factor_y, factor_x = image.shape[0] / height, image.shape[1] / width
     is_whole = factor_y.is_integer() and factor_x.is_integer()

@@ -112,7 +112,7 @@ def test_a_path_of_another_readers_own_is_passed_on(tmp_path):
         (["path", "a.svs", "gone.svs"], r"1 files that do not exist: .*gone\.svs"),
         (["path"], "has no rows"),
         (["path,organ", ",x"], "row 1 has None for a path"),
-        (["path,organ,organ", "a.svs,x,y"], "the columns organ twice"),
+        (["path,organ,organ", "a.svs,x,y"], "the columns 'organ' twice"),
         (["path,organ", "a.svs"], "row 2 has 1 fields and the header 2"),
     ],
 )
@@ -126,7 +126,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"gone\.csv does not exist"):
         list_slides(tmp_path / "gone.csv")
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(InputError, match="cannot be read as CSV"):
+    with pytest.raises(InputError, match="empty; it needs a line of column names"):
         list_slides(tmp_path / "empty.csv")
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
@@ -206,3 +206,13 @@ def test_identifiers_too_long_for_a_number_are_told_apart(tmp_path):
     entries = list_slides(tmp_path / "t.parquet")
     assert [entry.owner for entry in entries] == ids
     assert [entry.metadata["n"] for entry in entries] == [1.0, None]
+
+
+def test_faults_of_a_csv_file_are_named_with_their_place(tmp_path):
+    touch(tmp_path, "a.svs")
+    for lines, says in (
+        (("path,n", "", "a.svs,1,2"), "row 3 has 3 fields"),
+        (("path,,", "a.svs,,"), "has the columns '' twice"),
+    ):
+        with pytest.raises(InputError, match=says):
+            list_slides(write_csv(tmp_path / "t.csv", *lines))

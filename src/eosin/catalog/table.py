@@ -64,20 +64,22 @@ def columns_hint(column: str, there: Iterable[str]) -> str:
 def _read_csv(path: Path) -> list[dict[str, Value]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *lines = csv.reader(file, strict=True)
+            lines = list(csv.reader(file, strict=True))
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(
             f"{path} cannot be read as CSV ({error}); it needs a line of column names and UTF-8"
         ) from error
-    header = [name.strip() for name in header]
+    if not lines:
+        raise InputError(f"{path} is empty; it needs a line of column names")
+    header = [name.strip() for name in lines[0]]
     _check_header(path, header)
-    lines = [line for line in lines if any(line)]
-    for number, line in enumerate(lines, start=2):
-        if len(line) != len(header):
+    for number, line in enumerate(lines[1:], start=2):
+        if any(line) and len(line) != len(header):
             raise InputError(
                 f"{path}: row {number} has {len(line)} fields and the header {len(header)}; "
                 "quote fields that hold a comma"
             )
+    lines = [line for line in lines[1:] if any(line)]
     columns = [_typed([line[i].strip() for line in lines]) for i in range(len(header))]
     return _rows(header, columns)
 
@@ -146,4 +148,6 @@ def _rows(header: Sequence[str], columns: Sequence[Sequence[Value]]) -> list[dic
 def _check_header(path: Path, header: Sequence[str]) -> None:
     twice = {name for name in header if header.count(name) > 1}
     if twice:
-        raise InputError(f"{path} has the columns {', '.join(sorted(twice))} twice; rename one")
+        raise InputError(
+            f"{path} has the columns {', '.join(map(repr, sorted(twice)))} twice; rename one"
+        )
