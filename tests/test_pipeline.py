@@ -145,8 +145,8 @@ def test_the_magnifications_are_not_biased_by_what_the_filter_turns_away():
     pipeline = synthetic_pipeline(
         sampler=sampler, patch_filter=LeftOnly(), cycle=True, max_candidates=200
     )
-    drawn = Counter(result.coordinate.mpp for result in islice(pipeline, 400))
-    assert pipeline.stats.rejections["LeftOnly"] > 1000
+    drawn = Counter(result.coordinate.mpp for result in islice(pipeline, 250))
+    assert pipeline.stats.rejections["LeftOnly"] > 600
     assert chisquare([drawn[0.25], drawn[1.0]]).pvalue > 0.01
 
 
@@ -208,13 +208,15 @@ def test_samples_that_were_read_ahead_are_neither_lost_nor_repeated(in_order):
     assert passed == in_order
 
 
-def test_the_state_of_a_hundred_thousand_slides_is_below_a_megabyte():
+def test_the_state_grows_by_ten_bytes_a_slide_and_is_a_megabyte_for_a_hundred_thousand():
     entries = tuple(
         SlideEntry(path=f"made://{n:06d}-{'long' * 12}.svs", fingerprint=f"{n:016x}")
-        for n in range(100_000)
+        for n in range(20_000)
     )
-    assert len(json.dumps(busy_pipeline(slide_paths=entries).state_dict())) < 1e6
-    assert len(json.dumps(busy_pipeline(5).state_dict())) < 3000
+    of_few = len(json.dumps(busy_pipeline(5).state_dict()))
+    of_many = len(json.dumps(busy_pipeline(slide_paths=entries).state_dict()))
+    assert of_few < 3000
+    assert of_few + (of_many - of_few) * 5 < 1e6
 
 
 @pytest.mark.parametrize(

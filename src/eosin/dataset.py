@@ -256,7 +256,15 @@ class PatchLoader:
         self._dataset.begin_at(begin)
         parts = iter(self._loader)
         while True:
-            taken = [next(parts) for _ in range(self._num_parts)]
+            try:
+                taken = [next(parts) for _ in range(self._num_parts)]
+            except Exception as error:
+                if self._workers.num == 0:
+                    raise
+                # Torch's frames in the traceback go round in a circle, and would hold the workers.
+                # The worker's own traceback is in the message.
+                del parts
+                raise error.with_traceback(None) from error.__cause__
             begin += self.batch_size
             self.pipeline.next_index = begin
             yield _join(taken, next_index=begin)

@@ -3,7 +3,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -212,6 +212,7 @@ def test_the_samples_of_a_visit_are_numbered(order, lane, window):
     assert all(v == list(range(order.patches_per_slide)) for v in visits.values())
 
 
+@settings(max_examples=30)
 @given(
     num_slides=st.integers(1, 7),
     num_lanes=st.integers(1, 4),
@@ -230,7 +231,7 @@ def test_slots_of_windows_before_and_after_a_sample_are_told_apart(
         patches_per_slide=patches_per_slide,
     )
     begin, end = order.slots_around(index)
-    slots = {i: order.slot_of(i) for i in range(400)}
+    slots = {i: order.slot_of(i) for i in range(240)}
     before = {slot for i, slot in slots.items() if order.window_start(i) < index}
     after = {slot for i, slot in slots.items() if order.window_start(i) >= index}
     assert min(after) >= begin
@@ -245,9 +246,9 @@ def test_tiny_weights_beside_large_ones_are_not_lost_in_rounding():
     weights = np.full(50_000, 1e-4, np.float32)
     weights[0] = 1e4
     order = LaneOrder(num_slides=50_000, cycle=True, slide_sampling="random", weights=weights)
-    drawn = Counter(order.slide_of_slot(slot) > 0 for slot in range(40_000))
-    # 20 expected: all of them together weigh a two-thousandth of the first.
-    assert 5 < drawn[True] < 45
+    drawn = Counter(order.slide_of_slot(slot) > 0 for slot in range(20_000))
+    # 10 expected: all of them together weigh a two-thousandth of the first.
+    assert 2 < drawn[True] < 25
 
 
 @given(order=orders, lane=st.integers(0, 3), window=st.integers(1, 4))

@@ -51,7 +51,7 @@ def places(results, num):
 # Magnifications without a place
 
 SMALL_AND_LARGE = MultiMagnificationSampler(
-    target_mpps=(0.25, 4.0), patch_size=256, tissue_threshold=0.9
+    target_mpps=(0.25, 4.0), patch_size=128, tissue_threshold=0.9
 )
 
 
@@ -89,7 +89,7 @@ def test_a_magnification_that_some_slides_have_a_place_for_goes_to_them():
     class Mixed(SlideBackend):
         def open(self, path):
             is_large = str(path).endswith("_0")
-            width, height = (8000, 7000) if is_large else (3000, 4000)
+            width, height = (4000, 3500) if is_large else (1500, 2000)
             return SyntheticBackend(width_l0=width, height_l0=height).open(path)
 
     pipeline = stream(
