@@ -90,3 +90,8 @@ def test_advice_names_what_stands_out(monkeypatch, change, says):
     advice = [line for line in describe(replace(SPEED, **change)).splitlines() if line[:2] == "- "]
     assert len(advice) == 1
     assert says in advice[0]
+
+
+def test_a_stream_that_has_its_masks_is_not_told_to_keep_them():
+    text = describe(replace(SPEED, cold_ms=20.0, has_masks=True))
+    assert "finding tissue" not in text

@@ -52,6 +52,8 @@ class StreamSpeed:
     threaded_ms: float
     """As `warm_ms`, with `num_threads` threads."""
     num_threads: int
+    has_masks: bool = False
+    """Whether tissue masks may come from a store."""
 
     @property
     def choose_ms(self) -> float:
@@ -107,6 +109,7 @@ def measure_stream(pipeline: PatchPipeline, *, num_patches: int, num_threads: in
         augment_ms=augment_s * scale,
         threaded_ms=threaded_s * scale,
         num_threads=num_threads,
+        has_masks=pipeline.mask_store is not None,
     )
 
 
@@ -155,7 +158,7 @@ def _advice(speed: StreamSpeed) -> list[str]:
             f"{speed.readers['openslide']} slides go through OpenSlide, which is slower than the "
             "direct TIFF reader; 'eosin scan' says for each slide who reads it"
         )
-    if speed.cold_ms > 1.5 * speed.warm_ms:
+    if speed.cold_ms > 1.5 * speed.warm_ms and not speed.has_masks:
         advice.append("finding tissue takes long; 'eosin scan' keeps the masks, train on its index")
     if speed.num_patches < _LOW_ACCEPTANCE * speed.num_candidates:
         share = speed.num_patches / speed.num_candidates

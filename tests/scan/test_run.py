@@ -9,14 +9,23 @@ from typing import final
 
 import cv2
 import pytest
+from pyarrow import parquet
 
-from eosin.backends import OpenSlideBackend, Slide, SlideBackend, SyntheticBackend
+from eosin.backends import (
+    AutoBackend,
+    MppPolicy,
+    OpenSlideBackend,
+    Slide,
+    SlideBackend,
+    SyntheticBackend,
+)
 from eosin.catalog import SlideWeights, list_slides
 from eosin.errors import ConfigError, InputError
 from eosin.filters import PatchFilter
 from eosin.sampling import ContinuousMagnificationSampler, MultiMagnificationSampler, RandomSampler
 from eosin.scan import scan_slides
 from eosin.tissue import HSVTissueDetector, MaskStore, TissueDetector
+from eosin.verbs.arguments import masks_beside
 from made_slides import smooth_tissue, write_folder, write_slide
 from scan.scanning import entries_of, plan_of, scan
 
@@ -321,3 +330,23 @@ def test_an_index_whose_folder_cannot_be_made_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be made"):
         scan_slides(entries_of("made://a"), tmp_path / "file" / "index.parquet", plan_of())
+
+
+def test_an_index_that_lost_a_column_is_made_anew(tmp_path):
+    index = tmp_path / "index.parquet"
+    scan(tmp_path, "made://a")
+    parquet.write_table(parquet.read_table(index).drop_columns(["problem"]), index)
+    assert scan(tmp_path, "made://a")["a"].problem is None
+    assert "problem" in parquet.read_table(index).column_names
+
+
+def test_masks_beside_an_index_are_no_slides_of_its_folder(tmp_path):
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), smooth_tissue(300, 300, seed=number))
+    index = tmp_path / "index.parquet"
+    backend = AutoBackend(mpp=MppPolicy(missing="assume", assumed_mpp=0.25))
+    for _ in range(2):
+        entries = list_slides(tmp_path)
+        assert [entry.name for entry in entries] == ["0.png", "1.png"]
+        scan_slides(entries, index, plan_of(backend), mask_store=MaskStore(masks_beside(index)))
+    assert len(list(masks_beside(index).rglob("*.png"))) == 2

@@ -49,7 +49,9 @@ def test_the_samples_of_a_visit_share_cells_out_and_none_twice(num_cells, per_vi
         cell
         for number in range(per_visit)
         for cell in cells_of(
-            Deal(num_cells=num_cells, number=number, per_visit=per_visit, visit=visit, key=5)
+            Deal(
+                num_cells=num_cells, number=number, per_visit=per_visit, visit=visit, key=5, spare=8
+            )
         )
     ]
     assert len(dealt) == len(set(dealt))
@@ -66,7 +68,9 @@ def test_visits_share_a_slide_out_before_it_is_shuffled_anew(num_cells, per_visi
         cell
         for visit in range(num_visits)
         for cell in cells_of(
-            Deal(num_cells=num_cells, number=number, per_visit=per_visit, visit=visit, key=5)
+            Deal(
+                num_cells=num_cells, number=number, per_visit=per_visit, visit=visit, key=5, spare=8
+            )
         )
     ]
     assert len(dealt) == len(set(dealt))
@@ -150,3 +154,32 @@ def test_tissue_without_a_whole_cell_stops_the_stream_and_says_so():
     tiny = SyntheticBackend(tissue_box=(0.5, 0.5, 0.51, 0.51))
     with pytest.raises(StreamStalledError, match="no cell of its grid at 2 um/px"):
         next(iter(stream(backend=tiny, sampler=RandomSampler(patch_size=256, target_mpp=2.0))))
+
+
+def few_cells(num_samples):
+    """Return places of a lone slide of 48 cells."""
+    backend = SyntheticBackend(width_l0=640, height_l0=480, tissue_box=(0.0, 0.0, 1.0, 1.0))
+    pipeline = stream(
+        1, backend=backend, sampler=RandomSampler(patch_size=80), patches_per_slide=48, pool_size=1
+    )
+    return Counter((r.coordinate.x, r.coordinate.y) for r in islice(pipeline, num_samples))
+
+
+def test_without_a_filter_a_visit_gives_every_cell_of_its_slide_once():
+    assert set(few_cells(48).values()) == {1}
+    assert len(few_cells(48)) == 48
+
+
+def test_a_lone_slide_whose_cells_are_used_up_is_dealt_anew_and_nothing_stalls():
+    drawn = few_cells(5 * 48)
+    assert len(drawn) == 48
+    assert set(drawn.values()) == {5}
+
+
+def test_a_visit_longer_than_a_slide_has_cells_deals_them_anew():
+    backend = SyntheticBackend(width_l0=640, height_l0=480, tissue_box=(0.0, 0.0, 1.0, 1.0))
+    sampler = RandomSampler(patch_size=80)
+    pipeline = stream(1, backend=backend, sampler=sampler, patches_per_slide=100, cycle=False)
+    drawn = Counter((r.coordinate.x, r.coordinate.y) for r in pipeline)
+    assert drawn.total() == 100
+    assert set(drawn.values()) == {2, 3}

@@ -29,6 +29,9 @@ SLIDE_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 """Plain images; taken from a folder only when it holds no slide: pictures lie about anywhere."""
 
+MASKS_SUFFIX = ".masks"
+"""Of the folder in which a scan keeps masks beside its index; the pictures in it are no slides."""
+
 _DICOM_HEADER_BYTES = 65536
 _SERIES_UID_TAG = b"\x20\x00\x0e\x00UI"
 """(0020,000E) with its type, in the byte order that slide scanners write."""
@@ -65,9 +68,7 @@ def _expand(path: Path | str) -> list[str]:
         return [str(path)]
     where = Path(path)
     if where.is_dir():
-        # Hidden ones are no slides: macOS leaves `._a.svs` beside every file on foreign disks, and
-        # desktops a `.Trash`.
-        below = [p for p in where.rglob("*") if not _is_hidden(p, where) and p.is_file()]
+        below = [p for p in where.rglob("*") if not _is_passed_over(p, where) and p.is_file()]
         slides = sorted(p for p in below if p.suffix.lower() in SLIDE_SUFFIXES)
         images = sorted(p for p in below if p.suffix.lower() in IMAGE_SUFFIXES)
         return [str(p) for p in _one_of_each_series(slides) or images]
@@ -76,8 +77,11 @@ def _expand(path: Path | str) -> list[str]:
     return [str(where)]
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts[len(folder.parts) :])
+def _is_passed_over(path: Path, folder: Path) -> bool:
+    # Hidden ones are no slides: macOS leaves `._a.svs` beside every file on foreign disks, and
+    # desktops a `.Trash`.
+    parts = path.parts[len(folder.parts) :]
+    return any(part.startswith(".") or part.endswith(MASKS_SUFFIX) for part in parts)
 
 
 def _one_of_each_series(paths: Sequence[Path]) -> list[Path]:

@@ -75,6 +75,8 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
     rows: dict[str, ScannedSlide] = {}
     if out.exists() and parquet.read_metadata(out).metadata.get(b"eosin_plan") == _plan_mark(plan):
         for row in read_table(out)[0]:
+            if not row.keys() >= set(_SCANNED):
+                break  # somebody has taken columns away
             content = row["fingerprint"]
             if isinstance(content, str) and row["problem"] is None:
                 rows[content] = _scanned(row)

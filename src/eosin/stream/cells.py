@@ -7,9 +7,6 @@ two of them ever try the same one. When a slide has been through, it is shuffled
 from dataclasses import dataclass
 from typing import final
 
-_SPARE = 8
-"""Cells that a sample is dealt at least where there are enough, since some are turned away."""
-
 _ROUNDS = 6
 _MASK = 2**64 - 1
 
@@ -24,19 +21,27 @@ class Deal:
     """Of the sample within its visit to the slide."""
     per_visit: int
     """Samples of a visit."""
+    spare: int
+    """Cells that a sample is dealt at least where there are enough, since some are turned away."""
     visit: int
     """Of the slide: 0, 1, ... where passes follow each other."""
     key: int
     """Shuffles the slide's cells; visits that share a shuffle share the key."""
 
-    def cell(self, attempt: int) -> int | None:
-        """Return the cell for an attempt, or None when the sample's cells are used up."""
-        num_visits = max(1, self.num_cells // (self.per_visit * _SPARE))
+    def cell(self, attempt: int, *, is_anew: bool = False) -> int | None:
+        """Return the cell for an attempt, or None when the sample's cells are used up.
+
+        Args:
+            attempt: Of the sample.
+            is_anew: Whether the slide is then shuffled and dealt once more instead.
+        """
+        num_visits = max(1, self.num_cells // (self.per_visit * self.spare))
         shuffle, turn = divmod(self.visit, num_visits)
         position = self.number + self.per_visit * (turn + num_visits * attempt)
-        if position >= self.num_cells:
+        if position >= self.num_cells and not is_anew:
             return None
-        return shuffled(position, self.num_cells, _mix(self.key ^ _mix(shuffle)))
+        again, position = divmod(position, self.num_cells)
+        return shuffled(position, self.num_cells, _mix(self.key ^ _mix(shuffle) ^ again))
 
 
 def shuffled(position: int, size: int, key: int) -> int:

@@ -38,6 +38,9 @@ _MAX_FAULTS = 128
 """Candidates in a row from the first that may fail by an error that is no slide's: it is a fault
 in a component, which shows on every slide."""
 
+_SPARE_CELLS = 8
+"""Cells dealt to a sample where a filter turns some away."""
+
 _MAX_MAGNIFICATIONS = 64
 """Draws of a magnification, for samples whose first ones have no place on any slide at hand."""
 
@@ -92,6 +95,9 @@ class _Search:
         self._placeless: set[tuple[int, float]] = set()
         """Slides and magnifications that have no place together."""
         self._has_place = False
+        self._is_used_up = False
+        """Whether its share of its own slide's cells was not enough."""
+        self._deals_anew = False
 
     def run(self) -> PatchResult | Fruitless:
         for number, draw in self._tries():
@@ -120,6 +126,11 @@ class _Search:
         for number in order.slides_of(self._index):
             for draw in range(1 if self._has_place else _MAX_MAGNIFICATIONS):
                 yield number, draw
+        if self._is_used_up:
+            # Nobody else gives it, so its own slide is dealt anew.
+            self._deals_anew = True
+            self._placeless.clear()
+            yield self._own, 0
 
     def _is_hopeless(self) -> bool:
         num = len(self._rejections)
@@ -211,10 +222,10 @@ class _Search:
         if ready.number != self._own:
             # Its own samples are dealt all its cells; a guest may have any, also one of theirs.
             return cells[int(rng.integers(len(cells)))]
-        cell = self._deal(ready, mpp, len(cells)).cell(candidate)
+        cell = self._deal(ready, mpp, len(cells)).cell(candidate, is_anew=self._deals_anew)
         if cell is None:
             detail = f"the sample's share of {len(cells)} cells at {mpp:g} um/px is used up"
-            self._has_place = True
+            self._has_place = self._is_used_up = True
             used_up = Rejection(slide_path=info.path, cause="cells used up", detail=detail)
             self._refuse(Refusal(used_up))
             return None
@@ -230,6 +241,7 @@ class _Search:
             num_cells=num_cells,
             number=turn.number,
             per_visit=order.newest.patches_per_slide,
+            spare=1 if self._source.recipe.patch_filter is None else _SPARE_CELLS,
             visit=visit or 0,
             key=zlib.crc32(of_slide.encode()) << 32 | self._source.recipe.seed & 0xFFFFFFFF,
         )

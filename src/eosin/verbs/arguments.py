@@ -80,4 +80,6 @@ def _refuse_unknown(overrides: Iterable[str], paths: Sequence[str]) -> None:
 
 def masks_beside(index: Path) -> Path:
     """Return the folder in which a scan keeps the masks of an index."""
-    return index.with_suffix(".masks")
+    from eosin.backends.files import MASKS_SUFFIX
+
+    return index.with_suffix(MASKS_SUFFIX)
