@@ -1,4 +1,5 @@
 import gc
+import json
 import multiprocessing
 import os
 import pickle
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from eosin.backends import SlideBackend, SyntheticBackend
 from eosin.backends.crash import CrashLog
+from eosin.catalog import SlideEntry
 from eosin.dataset import PatchDataset, PatchLoader, Workers
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError
 from eosin.filters import HSVPatchFilter
@@ -375,3 +377,16 @@ def test_a_worker_that_dies_without_a_crash_log_is_an_error():
     loader = PatchLoader(pipeline, batch_size=8, workers=Workers(num=2, start_method="fork"))
     with pytest.raises(RuntimeError, match="worker"):
         list(islice(loader, 6))
+
+
+def test_batches_carry_the_columns_of_their_slides_in_order():
+    entries = tuple(
+        SlideEntry(path=f"made://slide_{n}", metadata={"patient": f"p{n}", "age": 40.0 + n})
+        for n in range(6)
+    )
+    loader = PatchLoader(endless(slide_paths=entries), batch_size=8)
+    batch = next(iter(loader))
+    for path, text in zip(batch["slide_path"], batch["slide_metadata"], strict=True):
+        number = path[-1]
+        columns = json.loads(text)
+        assert (columns["patient"], columns["age"]) == (f"p{number}", 40.0 + int(number))

@@ -6,6 +6,7 @@ consumed. `PatchDataset` is what it shares out, and goes into a `torch` `DataLoa
 
 import copy
 import itertools
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class PatchItem(TypedDict):
     level: int
     mpp: float
     tissue_fraction: float
+    slide_metadata: str
+    """JSON: the slide's columns, such as patient and section, and what its reader says."""
 
 
 class PatchBatch(TypedDict):
@@ -51,6 +54,8 @@ class PatchBatch(TypedDict):
     level: Tensor
     mpp: Tensor
     tissue_fraction: Tensor
+    slide_metadata: list[str]
+    """JSON, as in a sample."""
     next_index: int
     """Where the stream goes on after this batch, on every rank: the batch's own state."""
 
@@ -298,13 +303,17 @@ def _item(sample: PatchResult) -> PatchItem:
         level=at.level,
         mpp=at.mpp,
         tissue_fraction=sample.tissue_fraction,
+        slide_metadata=json.dumps(dict(sample.slide_metadata)),
     )
 
 
 def _join(parts: list[PatchBatch], *, next_index: int) -> PatchBatch:
     """Put the workers' parts of a batch together, in the order of the stream."""
     order = torch.argsort(torch.cat([part["index"] for part in parts]))
-    paths = [path for part in parts for path in part["slide_path"]]
+
+    def joined_texts(texts: list[list[str]]) -> list[str]:
+        flat = [text for of_part in texts for text in of_part]
+        return [flat[position] for position in order.tolist()]
 
     def joined(tensors: list[Tensor]) -> Tensor:
         return tensors[0] if len(tensors) == 1 else torch.cat(tensors)[order]
@@ -314,11 +323,12 @@ def _join(parts: list[PatchBatch], *, next_index: int) -> PatchBatch:
             name: joined([part["images"][name] for part in parts]) for name in parts[0]["images"]
         },
         index=joined([part["index"] for part in parts]),
-        slide_path=[paths[position] for position in order.tolist()],
+        slide_path=joined_texts([part["slide_path"] for part in parts]),
         x=joined([part["x"] for part in parts]),
         y=joined([part["y"] for part in parts]),
         level=joined([part["level"] for part in parts]),
         mpp=joined([part["mpp"] for part in parts]),
         tissue_fraction=joined([part["tissue_fraction"] for part in parts]),
+        slide_metadata=joined_texts([part["slide_metadata"] for part in parts]),
         next_index=next_index,
     )
