@@ -1,5 +1,9 @@
-import pytest
+import struct
 
+import pytest
+import tifffile
+
+from backends.written_tiffs import write_pyramid
 from eosin.backends import MppPolicy, OpenSlideBackend, TiffBackend
 from eosin.backends.mpp import MppHint, resolution_hint
 from eosin.errors import ConfigError, InputError
@@ -116,3 +120,22 @@ def test_readers_agree_where_the_scale_comes_from(tmp_path, backend):
     assert (bogus.mpp, bogus.mpp_source) == ((0.5, 0.5), "inferred from the objective (20x)")
     without = backend().open(write_slide(tmp_path / "c.svs", image, mpp=None)).info
     assert without.mpp is None
+
+
+def test_a_resolution_of_another_type_is_read_as_a_number(tmp_path):
+    path = write_pyramid(
+        tmp_path / "a.tif",
+        smooth_tissue(300, 300),
+        levels=(),
+        resolution=(40_000, 40_000),
+        resolutionunit="CENTIMETER",
+    )
+    assert TiffBackend().open(path).info.mpp == (0.25, 0.25)
+    with tifffile.TiffFile(path) as tiff:
+        offsets = [tiff.pages.first.tags[name].offset for name in ("XResolution", "YResolution")]
+    content = bytearray(path.read_bytes())
+    for offset in offsets:
+        content[offset + 2 : offset + 12] = struct.pack("<HIf", 11, 1, 20_000.0)
+    path.write_bytes(content)
+    info = TiffBackend().open(path).info
+    assert (info.mpp, info.mpp_source) == ((0.5, 0.5), "tiff.XResolution")

@@ -284,10 +284,10 @@ def _mpp_hints(first: tifffile.TiffPage, vendor: str) -> list[MppHint]:
     return hints
 
 
-def _ratio(value: tuple[int, int] | float) -> float:
-    if not isinstance(value, tuple):  # some writers store a number of another type
-        return float(value)
-    return value[0] / value[1] if value[1] else 0.0
+def _ratio(value: tuple[float | int, ...] | float | int) -> float:
+    # Some writers store a number of another type.
+    above, below = (*value, 1)[:2] if isinstance(value, tuple) else (value, 1)
+    return above / below if below else 0.0
 
 
 def _aperio_value(first: tifffile.TiffPage, name: str) -> str | None:
