@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from busy_stream import VIEWS, Striped, busy_pipeline, content, contents
 from eosin.backends import SlideBackend, SyntheticBackend
+from eosin.backends.crash import CrashLog
 from eosin.catalog import SlideEntry, SlideWeights
 from eosin.errors import ConfigError, SlideOpenError, SlideReadError, StreamStalledError
 from eosin.filters import PatchFilter
@@ -26,7 +27,9 @@ from eosin.sampling import (
     RandomSampler,
 )
 from eosin.stream.retry import Retry
+from eosin.stream.watch import Patience
 from eosin.tissue import HSVTissueDetector
+from eosin.tissue.store import MaskStore
 from eosin.transforms import HEDColorAugmentation, RandomFlipRotate
 from faulty_slides import Faults, FaultySlide
 
@@ -290,6 +293,9 @@ def test_a_stream_with_every_option_crosses_processes_and_goes_on(tmp_path):
     logs = {
         "manifest": tmp_path / "manifest",
         "quarantine_log": tmp_path / "quarantine.jsonl",
+        "mask_store": MaskStore(tmp_path / "masks"),
+        "crash_log": CrashLog(tmp_path / "crashes"),
+        "patience": Patience(warning_s=20.0, timeout_s=50.0),
     }
     pipeline = busy_pipeline(slide_paths=table, **EVERY_OPTION, **logs)
     whole = contents(pipeline, 20)
