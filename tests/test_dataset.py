@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -340,6 +342,36 @@ def test_an_iteration_that_is_dropped_leaves_no_thread_process_or_file(tmp_path)
     assert open_files() <= before
     assert children() == 0
     assert [t.name for t in threading.enumerate() if t.name.startswith("eosin")] == []
+
+
+PROGRAM = """
+import signal, sys, warnings
+sys.path[:0] = [{tests!r}]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+warnings.simplefilter("ignore")
+from eosin.dataset import PatchLoader, Workers
+from made_slides import synthetic_pipeline
+stream = synthetic_pipeline(6, cycle=True, num_lanes=2, num_threads=2)
+for batch in PatchLoader(stream, batch_size=4, workers=Workers(num=2, start_method="fork")):
+    if batch["next_index"] == 12:
+        print("begun", flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_loader_with_its_workers():
+    program = PROGRAM.format(tests=str(Path(__file__).parent))
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        # Returns when the last of the workers has closed its end of the pipes.
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
 
 
 @final

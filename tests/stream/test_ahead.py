@@ -188,8 +188,10 @@ def test_nested_activities_return_to_the_outer_one():
 # The end of a process
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 sys.path[:0] = [{tests!r}]
+# A shell lets what it runs in the background ignore Ctrl-C, and with it this test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from made_slides import synthetic_pipeline
 print("begun", flush=True)
 for result in synthetic_pipeline(cycle=True, num_threads=3):
