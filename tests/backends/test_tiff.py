@@ -406,3 +406,19 @@ def test_reading_again_and_again_gives_the_same_from_the_cache(tmp_path):
         assert (again[:40] == first).all()
     assert SHARED_CACHE.num_bytes > 0
     slide.close()
+
+
+@pytest.mark.parametrize("backend", [TiffBackend, OpenSlideBackend])
+def test_a_thumbnail_comes_from_another_level_where_the_best_one_is_damaged(tmp_path, backend):
+    path = write_slide(tmp_path / "a.svs", IMAGE, compression="jpeg", downsamples=(2, 4, 8))
+    whole = backend().open(path).thumbnail(225).astype(int)
+    break_tile(path, 0, level=2)
+    finer = backend().open(path).thumbnail(225)
+    assert finer.shape == whole.shape
+    assert abs(finer - whole).mean() < 2
+    break_tile(path, 0, level=1)
+    coarser = backend().open(path).thumbnail(225)
+    assert coarser.shape == (87, 112, 3)
+    break_tile(path, 0, level=3)
+    with pytest.raises(SlideReadError):
+        backend().open(path).thumbnail(225)

@@ -16,7 +16,7 @@ from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.files import IMAGE_SUFFIXES, source_fingerprint
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
-from eosin.backends.thumbnail import shrink_in_strips, thumbnail_size
+from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
 
@@ -91,13 +91,16 @@ class ImageSlide(Slide):
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
         pixels = self._decoded()
-        _, width, height = thumbnail_size(self._info.levels, max_px)
-        return shrink_in_strips(
-            lambda first, last: pixels[first:last],
-            source_width=pixels.shape[1],
-            source_height=pixels.shape[0],
-            width=width,
-            height=height,
+        return read_thumbnail(
+            self._info.levels,
+            max_px,
+            lambda source: shrink_in_strips(
+                lambda first, last: pixels[first:last],
+                source_width=pixels.shape[1],
+                source_height=pixels.shape[0],
+                width=source.width,
+                height=source.height,
+            ),
         )
 
     def close(self) -> None:

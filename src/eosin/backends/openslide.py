@@ -16,7 +16,7 @@ from PIL import Image
 from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.files import file_fingerprint
 from eosin.backends.mpp import MppHint, MppPolicy, resolution_hint
-from eosin.backends.thumbnail import shrink_in_strips, thumbnail_size
+from eosin.backends.thumbnail import ThumbnailSource, read_thumbnail, shrink_in_strips
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, Mpp, SlideInfo
 
@@ -75,19 +75,21 @@ class OpenSlideSlide(Slide):
         return _over_background(np.asarray(image), self._info.background)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        number, width, height = thumbnail_size(self._info.levels, max_px)
-        level = self._info.levels[number]
+        return read_thumbnail(self._info.levels, max_px, self._shrink)
+
+    def _shrink(self, source: ThumbnailSource) -> UInt8[np.ndarray, "height width 3"]:
+        level = self._info.levels[source.level]
 
         def read_rows(first: int, last: int) -> UInt8[np.ndarray, "_rows _width 3"]:
             y_l0 = round(first * level.downsample)
-            return self.read_region(0, y_l0, number, level.width, last - first)
+            return self.read_region(0, y_l0, source.level, level.width, last - first)
 
         return shrink_in_strips(
             read_rows,
             source_width=level.width,
             source_height=level.height,
-            width=width,
-            height=height,
+            width=source.width,
+            height=source.height,
         )
 
     def close(self) -> None:

@@ -1,29 +1,64 @@
 """The whole of a level, shrunk strip by strip: memory stays small also on files of one level."""
 
+import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from eosin.errors import SlideReadError
 from eosin.geometry import Level
+
+logger = logging.getLogger(__name__)
 
 _STRIP_PIXELS = 2**24
 
 
-def thumbnail_size(levels: Sequence[Level], max_px: int) -> tuple[int, int, int]:
-    """Return the level to shrink, and width and height of a thumbnail of at most `max_px`.
+class ThumbnailSource(NamedTuple):
+    """A level, and the size that it is shrunk to."""
 
-    The level is the coarsest that need not be enlarged.
+    level: int
+    width: int
+    height: int
+
+
+def read_thumbnail(
+    levels: Sequence[Level],
+    max_px: int,
+    shrink: Callable[[ThumbnailSource], UInt8[np.ndarray, "_height _width 3"]],
+) -> UInt8[np.ndarray, "_height _width 3"]:
+    """Return the thumbnail of a slide: of the coarsest level that need not be enlarged.
+
+    Where that level is damaged, one of the others gives it, finer ones first; but level 0, which
+    may have billions of pixels, only if it is the level of choice.
+
+    Raises:
+        SlideReadError: If no level can be read; that of the level of choice.
     """
     longer = min(max_px, max(levels[0].width, levels[0].height))
-    large_enough = [
-        number for number, level in enumerate(levels) if max(level.width, level.height) >= longer
-    ]
-    number = large_enough[-1] if large_enough else 0
-    source = levels[number]
-    scale = min(1.0, max_px / max(source.width, source.height))
-    return number, max(1, round(source.width * scale)), max(1, round(source.height * scale))
+    large_enough = [n for n, level in enumerate(levels) if max(level.width, level.height) >= longer]
+    best = large_enough[-1] if large_enough else 0
+    try:
+        return shrink(_source(levels, best, max_px))
+    except SlideReadError as error:
+        failure = error
+    for other in (*range(best - 1, 0, -1), *range(best + 1, len(levels))):
+        try:
+            thumbnail = shrink(_source(levels, other, max_px))
+        except SlideReadError:
+            continue
+        logger.warning("%s; its tissue is looked for on level %d instead", failure, other)
+        return thumbnail
+    raise failure
+
+
+def _source(levels: Sequence[Level], number: int, max_px: int) -> ThumbnailSource:
+    level = levels[number]
+    scale = min(1.0, max_px / max(level.width, level.height))
+    width, height = (max(1, round(side * scale)) for side in (level.width, level.height))
+    return ThumbnailSource(number, width, height)
 
 
 def shrink_in_strips(

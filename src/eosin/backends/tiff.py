@@ -17,7 +17,7 @@ from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.files import source_fingerprint
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import ByteSource, open_source
-from eosin.backends.thumbnail import shrink_in_strips, thumbnail_size
+from eosin.backends.thumbnail import ThumbnailSource, read_thumbnail, shrink_in_strips
 from eosin.backends.tiff_layout import NotClaimedError, TiffLayout, TileGrid, parse_layout
 from eosin.backends.tile_cache import SHARED_CACHE
 from eosin.backends.tiles import TileError
@@ -79,13 +79,16 @@ class TiffSlide(Slide):
         return self._assemble(level, left, top, width, height)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        number, width, height = thumbnail_size(self._info.levels, max_px)
-        grid = self._layout.levels[number]
+        return read_thumbnail(self._info.levels, max_px, self._shrink)
+
+    def _shrink(self, source: ThumbnailSource) -> UInt8[np.ndarray, "height width 3"]:
+        level, width, height = source
+        grid = self._layout.levels[level]
         factor = _decoder_factor(grid, min(grid.width // width, grid.height // height))
         source_width, source_height = grid.width // factor, grid.height // factor
         return shrink_in_strips(
             lambda first, last: self._assemble(
-                number, 0, first, source_width, last - first, factor=factor
+                level, 0, first, source_width, last - first, factor=factor
             ),
             source_width=source_width,
             source_height=source_height,

@@ -135,15 +135,17 @@ class JpegDecoder(TileDecoder):
         if self._colorspace == "rgb" or self._width % factor or self._height % factor:
             return TileDecoder.decode_reduced(self, data, factor)
         self._checked_frame(data)
+        whole = data
         if self._tables is not None:
-            data = b"".join((data[:2], self._tables[2:-2], data[2:]))
+            whole = b"".join((data[:2], self._tables[2:-2], data[2:]))
         mode = _REDUCED[factor]
         try:
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-        except cv2.error as error:
-            raise TileError(f"a JPEG tile cannot be decoded: {error}") from error
+            bgr = cv2.imdecode(np.frombuffer(whole, np.uint8), mode)
+        except cv2.error:
+            bgr = None
         if bgr is None or bgr.shape != (self._height // factor, self._width // factor, 3):
-            raise TileError("a JPEG tile cannot be decoded at a reduced size")
+            # OpenCV gives nothing of a tile that is cut off, where the other decoder gives a part.
+            return TileDecoder.decode_reduced(self, data, factor)
         return np.asarray(bgr[:, :, ::-1], dtype=np.uint8)
 
     def _checked_frame(self, data: bytes) -> JpegFrame:
