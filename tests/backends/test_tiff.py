@@ -422,3 +422,15 @@ def test_a_thumbnail_comes_from_another_level_where_the_best_one_is_damaged(tmp_
     break_tile(path, 0, level=3)
     with pytest.raises(SlideReadError):
         backend().open(path).thumbnail(225)
+
+
+def test_a_region_inside_level_0_stays_inside_levels_that_are_a_little_shorter(tmp_path):
+    # 905 x 705 px at a downsample of 4.006: the last windows would begin a pixel too far right.
+    image = np.full((705, 905, 3), 90, np.uint8)
+    path = write_pyramid(tmp_path / "a.tif", image, levels=(4,), compression="adobe_deflate")
+    slide = TiffBackend().open(path)
+    downsample = slide.info.levels[1].downsample
+    for num in (7, 60, 111):
+        for back in range(6):
+            x, y = int(905 - num * downsample) - back, int(705 - num * downsample) - back
+            assert (slide.read_region(x, y, 1, num, num) == 90).all()

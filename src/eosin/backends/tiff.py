@@ -74,8 +74,9 @@ class TiffSlide(Slide):
     def read_region(
         self, x: int, y: int, level: int, width: int, height: int
     ) -> UInt8[np.ndarray, "height width 3"]:
-        downsample = self._info.levels[level].downsample
-        left, top = round(x / downsample), round(y / downsample)
+        finest, known = self._info.levels[0], self._info.levels[level]
+        left = _nearest_pixel(x, width, known.downsample, finest.width, known.width)
+        top = _nearest_pixel(y, height, known.downsample, finest.height, known.height)
         return self._assemble(level, left, top, width, height)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -204,6 +205,16 @@ def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str
         codec=layout.codec,
         has_icc_profile=layout.has_icc_profile,
     )
+
+
+def _nearest_pixel(at_l0: int, num: int, downsample: float, size_l0: int, size: int) -> int:
+    """Return the pixel of a level nearest to one of level 0, along one axis.
+
+    A region that lies inside level 0 stays inside the level, which may be half a pixel shorter.
+    """
+    nearest = round(at_l0 / downsample)
+    is_inside = at_l0 >= 0 and at_l0 + num * downsample <= size_l0
+    return max(0, min(nearest, size - num)) if is_inside else nearest
 
 
 def _decoder_factor(grid: TileGrid, shrink: int) -> int:
