@@ -434,3 +434,30 @@ def test_a_region_inside_level_0_stays_inside_levels_that_are_a_little_shorter(t
         for back in range(6):
             x, y = int(905 - num * downsample) - back, int(705 - num * downsample) - back
             assert (slide.read_region(x, y, 1, num, num) == 90).all()
+
+
+def set_byte_count(path, level, tile, num_bytes):
+    with tifffile.TiffFile(path) as tiff:
+        tag = tiff.pages[level].tags["TileByteCounts"]
+        begin, size = tag.valueoffset, {3: 2, 4: 4}[tag.dtype]
+    content = bytearray(path.read_bytes())
+    content[begin + tile * size : begin + (tile + 1) * size] = num_bytes.to_bytes(size, "little")
+    path.write_bytes(content)
+
+
+def test_a_tile_larger_than_its_file_is_an_unreadable_region_and_no_more(tmp_path):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE, compression=None, tile=256)
+    set_byte_count(path, 0, 0, 2**32 - 1)
+    slide = AutoBackend().open(path)
+    assert slide.info.reader == "tiff"
+    with pytest.raises(SlideReadError, match="tile 0 of level 0 has 4294967295 bytes"):
+        slide.read_region(0, 0, 0, 10, 10)
+    assert (slide.read_region(300, 300, 0, 50, 50) == IMAGE[300:350, 300:350]).all()
+
+
+def test_a_damaged_file_that_asks_for_too_much_memory_is_not_given_to_openslide(tmp_path):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE, description=APERIO, compression=None, tile=256)
+    empty_tiles(path, 1, (0,))
+    set_byte_count(path, 0, 0, 2**32 - 1)
+    with pytest.raises(SlideOpenError, match="lacks tiles; and it is damaged"):
+        AutoBackend().open(path)

@@ -18,7 +18,13 @@ from eosin.backends.files import source_fingerprint
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import ByteSource, open_source
 from eosin.backends.thumbnail import ThumbnailSource, read_thumbnail, shrink_in_strips
-from eosin.backends.tiff_layout import NotClaimedError, TiffLayout, TileGrid, parse_layout
+from eosin.backends.tiff_layout import (
+    DamagedError,
+    NotClaimedError,
+    TiffLayout,
+    TileGrid,
+    parse_layout,
+)
 from eosin.backends.tile_cache import SHARED_CACHE
 from eosin.backends.tiles import TileError
 from eosin.errors import SlideOpenError, SlideReadError
@@ -141,6 +147,11 @@ class TiffSlide(Slide):
         num_bytes = int(grid.byte_counts[number])
         if num_bytes == 0:
             return None
+        if not 0 < num_bytes <= min(_MAX_TILE_BYTES, source.size):
+            # Only this region's fault, and no reason to ask for the memory.
+            raise SlideReadError(
+                self._path, f"tile {number} of level {level} has {num_bytes} bytes, which cannot be"
+            )
         key = (self._handle, level, number)
         if factor == 1:
             cached = SHARED_CACHE.get(key, num_rows)
@@ -176,13 +187,12 @@ def _parse(path: str, source: ByteSource) -> TiffLayout:
             layout = parse_layout(tiff)
     except NotClaimedError as error:
         raise UnclaimedSlideError(path, str(error)) from error
+    except DamagedError as error:
+        raise SlideOpenError(path, str(error)) from error
     except OSError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in its headers
         raise UnclaimedSlideError(path, f"is no readable TIFF ({error})") from error
-    for grid in layout.levels:
-        if grid.byte_counts.min() < 0 or grid.byte_counts.max() > _MAX_TILE_BYTES:
-            raise UnclaimedSlideError(path, "has tiles of impossible sizes; the file is damaged")
     return layout
 
 

@@ -73,12 +73,37 @@ class TiffLayout(NamedTuple):
     has_icc_profile: bool
 
 
+class DamagedError(Exception):
+    """No reader should be given this file: it asks for more memory than it has bytes."""
+
+
 def parse_layout(tiff: tifffile.TiffFile) -> TiffLayout:
     """Return the pyramid of a TIFF.
 
     Raises:
         NotClaimedError: If it is none that can be read exactly.
+        DamagedError: If it is none, and OpenSlide might take the process down with it.
     """
+    try:
+        return _layout(tiff)
+    except NotClaimedError as error:
+        if _asks_for_the_impossible(tiff):
+            raise DamagedError(f"{error}; and it is damaged: it has impossible tiles") from error
+        raise
+
+
+def _asks_for_the_impossible(tiff: tifffile.TiffFile) -> bool:
+    """Return whether a page has tiles larger than the file, or than any tile."""
+    for page in (page.aspage() for page in tiff.pages):
+        if page.is_tiled and (
+            page.tilewidth * page.tilelength > _MAX_TILE_PIXELS
+            or max(page.databytecounts, default=0) > tiff.filehandle.size
+        ):
+            return True
+    return False
+
+
+def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
     first = tiff.pages.first
     vendor = _vendor(tiff, first)
     pages = _level_pages(tiff, first, vendor)
