@@ -12,9 +12,9 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 
 ORDER = (
     "progress",
-    "errors", "plain", "atomic", "randomness", "resample", "geometry", "backends", "catalog",
-    "tissue", "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan", "speed",
-    "dataset", "masking", "augment", "loader", "models", "losses",
+    "errors", "plain", "atomic", "randomness", "scratch", "resample", "geometry", "backends",
+    "catalog", "tissue", "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan",
+    "speed", "dataset", "masking", "augment", "loader", "models", "losses",
     "train", "embed", "evaluate", "report", "recipes", "phantom", "journey", "appraisal",
     "demo", "verbs", "cli",
 )  # fmt: skip

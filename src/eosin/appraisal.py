@@ -6,7 +6,6 @@ from pathlib import Path
 
 from eosin.backends.auto import AutoBackend
 from eosin.backends.base import SlideBackend
-from eosin.backends.files import find_slides
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder
 from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
@@ -69,7 +68,7 @@ def embed_with_progress(
     masks: MaskStore | None = None,
 ) -> int:
     """Embed slides with a progress bar and return how many failed, each named with its reason."""
-    paths = find_slides(list(slides))
+    paths = [str(path) for path in slides]
     extraction = Extraction(
         backend=backend or AutoBackend(),
         tissue_detector=HSVTissueDetector(),

@@ -22,6 +22,7 @@ import torch
 
 from eosin.appraisal import embed_with_progress, initial_encoder
 from eosin.atomic import write_atomic
+from eosin.backends.files import find_slides
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, load_encoder
 from eosin.embed.store import read_features
@@ -94,7 +95,8 @@ def run_demo(
         embed_with_progress(trained, [real], features / "trained" / "real", grid=_GRID)
     if slides is not None:
         whole = replace(_GRID, stride=None)
-        embed_with_progress(trained, [slides], features / "trained" / "yours", grid=whole)
+        yours = features / "trained" / "yours"
+        embed_with_progress(trained, find_slides(slides), yours, grid=whole)
     _say(5, "numbers")
     note = (
         f"Tissue classes of {len(held_out)} drawn phantom slides that were not trained on, from "

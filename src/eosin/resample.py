@@ -6,13 +6,14 @@ that results differ from OpenCV's by one grey level, or two at about 1 in 10,000
 white noise.
 """
 
-import threading
 from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Int, UInt, UInt8
+
+from eosin.scratch import Scratch
 
 _MAX_SHORT_FACTOR = 2.5
 """Up to it weights of 8 bits, and so sums of 16, are precise enough."""
@@ -72,19 +73,7 @@ def _taps(source: int, target: int) -> _Taps:
     )
 
 
-class _Scratch(threading.local):
-    """Memory of a thread, used again: fresh pages would cost more than the sums."""
-
-    def __init__(self) -> None:
-        self.bytes = np.empty(0, np.uint8)
-
-    def reserve(self, num_bytes: int) -> UInt8[np.ndarray, " _bytes"]:
-        if self.bytes.size < num_bytes:
-            self.bytes = np.empty(num_bytes, np.uint8)
-        return self.bytes
-
-
-_SCRATCH = _Scratch()
+_SCRATCH = Scratch()
 
 
 def _shrink_rows(

@@ -197,16 +197,19 @@ def test_rows_decoded_up_to_a_cut_are_those_of_the_whole_tile(tmp_path, subsampl
         assert (slide.read_region(0, 0, 0, 256, num_rows) == whole[:num_rows]).all()
 
 
-def empty_tiles(path, level, tiles):
-    """Set the byte counts of some tiles to zero, as sparse files have them."""
+def set_byte_count(path, level, tile, num_bytes):
     with tifffile.TiffFile(path) as tiff:
         tag = tiff.pages[level].tags["TileByteCounts"]
         begin, size = tag.valueoffset, {3: 2, 4: 4}[tag.dtype]
     content = bytearray(path.read_bytes())
-    for tile in tiles:
-        content[begin + tile * size : begin + (tile + 1) * size] = bytes(size)
+    content[begin + tile * size : begin + (tile + 1) * size] = num_bytes.to_bytes(size, "little")
     path.write_bytes(content)
-    return path
+
+
+def empty_tiles(path, level, tiles):
+    """Set the byte counts of some tiles to zero, as sparse files have them."""
+    for tile in tiles:
+        set_byte_count(path, level, tile, 0)
 
 
 @pytest.mark.parametrize("description", [None, APERIO])
@@ -434,15 +437,6 @@ def test_a_region_inside_level_0_stays_inside_levels_that_are_a_little_shorter(t
         for back in range(6):
             x, y = int(905 - num * downsample) - back, int(705 - num * downsample) - back
             assert (slide.read_region(x, y, 1, num, num) == 90).all()
-
-
-def set_byte_count(path, level, tile, num_bytes):
-    with tifffile.TiffFile(path) as tiff:
-        tag = tiff.pages[level].tags["TileByteCounts"]
-        begin, size = tag.valueoffset, {3: 2, 4: 4}[tag.dtype]
-    content = bytearray(path.read_bytes())
-    content[begin + tile * size : begin + (tile + 1) * size] = num_bytes.to_bytes(size, "little")
-    path.write_bytes(content)
 
 
 def test_a_tile_larger_than_its_file_is_an_unreadable_region_and_no_more(tmp_path):

@@ -68,13 +68,17 @@ def _expand(path: Path | str) -> list[str]:
         return [str(path)]
     where = Path(path)
     if where.is_dir():
-        below = [p for p in where.rglob("*") if not _is_passed_over(p, where) and p.is_file()]
-        slides = sorted(p for p in below if p.suffix.lower() in SLIDE_SUFFIXES)
-        images = sorted(p for p in below if p.suffix.lower() in IMAGE_SUFFIXES)
-        return [str(p) for p in _one_of_each_series(slides) or images]
+        below = [p for p in where.rglob("*") if not _is_passed_over(p, where)]
+        slides = _one_of_each_series(_files_ending_in(SLIDE_SUFFIXES, below))
+        return [str(p) for p in slides or _files_ending_in(IMAGE_SUFFIXES, below)]
     if not where.exists():
         raise InputError(f"{where} does not exist; give a slide or a folder of slides")
     return [str(where)]
+
+
+def _files_ending_in(suffixes: frozenset[str], paths: Sequence[Path]) -> list[Path]:
+    # By name first: folders hold many files that are none, and each look costs a journey.
+    return sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
 
 
 def _is_passed_over(path: Path, folder: Path) -> bool:

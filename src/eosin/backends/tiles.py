@@ -7,7 +7,6 @@ made beyond what is needed, and the pixels are the same to the bit.
 
 import math
 import struct
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, final
@@ -16,6 +15,8 @@ import cv2
 import imagecodecs
 import numpy as np
 from jaxtyping import UInt8
+
+from eosin.scratch import Scratch
 
 _BLOCK = 8
 """Rows and columns of a JPEG block; a chroma sample may stand for two of each."""
@@ -117,7 +118,7 @@ class JpegDecoder(TileDecoder):
         if height < self._height:
             at = frame.position + 5
             data = b"".join((data[:at], struct.pack(">H", height), data[at + 2 :]))
-        pixels = _BUFFER.reserve(height, self._width)
+        pixels = _BUFFER.reserve(height * self._width * 3).reshape(height, self._width, 3)
         try:
             imagecodecs.jpeg8_decode(
                 data,
@@ -159,20 +160,7 @@ class JpegDecoder(TileDecoder):
         return frame
 
 
-class _Buffer(threading.local):
-    """Memory of a thread for one tile of any slide: a fresh array would cost more page faults."""
-
-    def __init__(self) -> None:
-        self._bytes = np.empty(0, np.uint8)
-
-    def reserve(self, height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
-        num_bytes = height * width * 3
-        if self._bytes.size < num_bytes:
-            self._bytes = np.empty(num_bytes, np.uint8)
-        return self._bytes[:num_bytes].reshape(height, width, 3)
-
-
-_BUFFER = _Buffer()
+_BUFFER = Scratch()
 """Of a thread and not of a decoder: pools hold hundreds of slides, read by many threads."""
 
 
