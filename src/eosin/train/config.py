@@ -130,6 +130,9 @@ class OptimConfig:
     layer_decay: float = 1.0
     patch_embed_lr_multiplier: float = 0.2
     freeze_last_layer_steps: int = 0
+    """First steps in which the prototypes stand still."""
+    freeze_backbone_steps: int = 0
+    """First steps in which only the heads learn, so that new heads do not spoil learnt weights."""
 
     def __post_init__(self) -> None:
         for name in ("base_lr", "eps", "max_grad_norm", "layer_decay"):
@@ -142,6 +145,7 @@ class OptimConfig:
             "final_weight_decay",
             "patch_embed_lr_multiplier",
             "freeze_last_layer_steps",
+            "freeze_backbone_steps",
         ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"optim.{name}={getattr(self, name)} must not be negative")
@@ -193,28 +197,35 @@ class TrainConfig:
     """Which patches the student does not see, for iBOT."""
     optim: OptimConfig
     teacher: TeacherConfig
+    start: Literal["random", "backbone", "run"] = "random"
+    """What the weights are at step 0: drawn, a backbone from elsewhere under heads that are drawn,
+    or the backbone and heads of a run's teacher."""
     steps: int
     global_batch: int
-    """Patches of one optimiser step, over all devices."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of matrix products; bfloat16 keeps weights, losses and optimiser in float32."""
+    """Patches of one optimiser step, over all devices and accumulated parts."""
+    accumulation_steps: int = 1
+    """Parts of the global batch that are computed one after another for one optimiser step;
+    Sinkhorn-Knopp, KDE and KoLeo compare the patches of a part."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; bfloat16 keeps weights, losses and optimiser in float32. A run that
+    begins with auto takes bfloat16 where the device multiplies faster in it, and stays so."""
     seed: int = 0
     checkpoint_every_steps: int = 1000
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
+    keep_every_steps: int = 0
+    """Checkpoints at multiples of this are kept as well; 0 keeps none beside the newest."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.global_batch < 2:
+        if self.keep_every_steps < 0 or self.keep_every_steps % self.checkpoint_every_steps:
             raise ConfigError(
-                f"global_batch={self.global_batch} must be at least 2: patches are compared"
+                f"keep_every_steps={self.keep_every_steps} must be a multiple of "
+                f"checkpoint_every_steps={self.checkpoint_every_steps}, or 0"
             )
-        if self.global_batch % self.data.num_lanes:
-            raise ConfigError(
-                f"data.num_lanes={self.data.num_lanes} must divide global_batch={self.global_batch}"
-            )
+        self._check_batch()
         if self.optim.warmup_steps > self.steps:
             raise ConfigError(
                 f"optim.warmup_steps={self.optim.warmup_steps} must be at most steps={self.steps}; "
@@ -227,6 +238,27 @@ class TrainConfig:
                     f"{kind} crops of {size} px are no multiple of model.patch_size="
                     f"{self.model.patch_size}"
                 )
+
+    def _check_batch(self) -> None:
+        parts = self.accumulation_steps
+        if parts < 1 or self.global_batch % parts:
+            raise ConfigError(
+                f"accumulation_steps={parts} must divide global_batch={self.global_batch}"
+            )
+        if self.part_batch < 2:
+            raise ConfigError(
+                f"global_batch={self.global_batch} in accumulation_steps={parts} leaves "
+                f"{self.part_batch} patch to a part and must leave at least 2: patches are compared"
+            )
+        if self.global_batch % self.data.num_lanes:
+            raise ConfigError(
+                f"data.num_lanes={self.data.num_lanes} must divide global_batch={self.global_batch}"
+            )
+
+    @property
+    def part_batch(self) -> int:
+        """Patches of one accumulated part, over all devices."""
+        return self.global_batch // self.accumulation_steps
 
     @property
     def peak_lr(self) -> float:
