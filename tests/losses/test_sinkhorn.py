@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from eosin.losses.sinkhorn import centered_softmax, sinkhorn_knopp, updated_center
+from eosin.losses.sinkhorn import (
+    centered_softmax,
+    score_totals,
+    sinkhorn_knopp,
+    updated_center,
+)
 from models.deterministic import sines
 
 TEACHER = sines(6, 8)
@@ -67,7 +72,7 @@ def test_centering_takes_away_the_mean_of_earlier_batches():
     expected = [0.339774, 0.533063, 0.12212, 0.004987, 5.6e-05, 0.0, 0.0, 0.0]
     assert first[0].tolist() == pytest.approx(expected, abs=2e-6)
 
-    center = updated_center(center, TEACHER)
+    center = updated_center(center, [score_totals(TEACHER)])
     expected = [0.00575, 0.003013, -0.000132, -0.003259, -0.005945, -0.007826, -0.008648, -0.0083]
     assert center.tolist() == pytest.approx(expected, abs=2e-6)
 
@@ -79,12 +84,24 @@ def test_centering_takes_away_the_mean_of_earlier_batches():
 
 def test_the_center_is_returned_and_not_changed_in_place():
     center = torch.zeros(8)
-    updated_center(center, TEACHER)
+    updated_center(center, [score_totals(TEACHER)])
     assert (center == 0).all()
 
 
 def test_a_center_of_constant_scores_approaches_them():
     center = torch.zeros(8)
     for _ in range(100):
-        center = updated_center(center, torch.full((3, 8), 2.0))
+        center = updated_center(center, [score_totals(torch.full((3, 8), 2.0))])
     assert torch.allclose(center, torch.full((8,), 2.0), atol=1e-3)
+
+
+def test_a_center_follows_all_parts_of_a_step_by_their_samples():
+    center = torch.full((8,), 0.5)
+    parts = [score_totals(TEACHER[:1]), score_totals(TEACHER[1:4]), score_totals(TEACHER[4:])]
+    whole = updated_center(center, [score_totals(TEACHER)])
+    assert torch.allclose(updated_center(center, parts), whole, atol=1e-6)
+
+
+def test_a_center_stays_where_nothing_was_masked():
+    center = torch.full((8,), 0.5)
+    assert torch.equal(updated_center(center, [score_totals(torch.zeros(0, 8))]), center)

@@ -8,6 +8,16 @@ from eosin.models.config import HeadConfig, vit_config
 from eosin.models.heads import DINOHead
 from eosin.models.vit import VisionTransformer
 from eosin.train.param_groups import ParamGroup, backbone_groups, head_groups, set_rates
+from eosin.train.rates import Rates
+
+RATES = Rates(
+    lr=0.1,
+    backbone_lr=0.1,
+    last_layer_lr=0.0,
+    weight_decay=0.4,
+    teacher_momentum=0.9,
+    teacher_temperature=0.07,
+)
 
 
 def backbone(size: str) -> VisionTransformer:
@@ -90,7 +100,7 @@ def test_rates_are_the_schedules_times_the_multipliers():
             *head_groups(head),
         ]
     )
-    set_rates(optimizer, lr=0.1, last_layer_lr=0.0, weight_decay=0.4)
+    set_rates(optimizer, RATES)
 
     def rates(parameter: nn.Parameter) -> tuple[float, float]:
         group = group_of(optimizer.param_groups, parameter)

@@ -1,21 +1,24 @@
 """Which learning rate and weight decay each parameter gets, as multiples of the schedule's."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 from torch import nn
 from torch.optim import Optimizer
 
+from eosin.train.rates import Rates
+
 _FIRST_LAYER = ("cls_token", "pos_embed", "register_tokens", "mask_token", "patch_embed")
 
 
 class ParamGroup(TypedDict):
-    """A group as `torch.optim.AdamW` takes it; `set_rates` reads the last three."""
+    """A group as `torch.optim.AdamW` takes it; `set_rates` reads the last four."""
 
     params: list[nn.Parameter]
     lr_multiplier: float
     weight_decay_multiplier: float
+    is_backbone: bool
     is_last_layer: bool
 
 
@@ -46,32 +49,47 @@ def backbone_groups(
         return multiplier * (patch_embed_lr_multiplier if "patch_embed" in name else 1.0)
 
     return _fuse(
-        (parameter, lr_multiplier(name), _weight_decay_multiplier(name), False)
-        for name, parameter in backbone.named_parameters()
-        if parameter.requires_grad
+        (
+            (parameter, lr_multiplier(name), _weight_decay_multiplier(name), False)
+            for name, parameter in backbone.named_parameters()
+            if parameter.requires_grad
+        ),
+        is_backbone=True,
     )
 
 
 def head_groups(head: nn.Module) -> list[ParamGroup]:
     """Return the groups of a projection head; its last layer can be held still by `set_rates`.
 
+    Args:
+        head: Frozen parameters are left out, such as the lengths of prototypes.
+
     Source: facebookresearch/dinov2 b8931f7, utils/param_groups.py.
     """
     return _fuse(
-        (parameter, 1.0, _weight_decay_multiplier(name), "last_layer" in name)
-        for name, parameter in head.named_parameters()
-        if parameter.requires_grad
+        (
+            (parameter, 1.0, _weight_decay_multiplier(name), "last_layer" in name)
+            for name, parameter in head.named_parameters()
+            if parameter.requires_grad
+        ),
+        is_backbone=False,
     )
 
 
-def set_rates(
-    optimizer: Optimizer, *, lr: float, last_layer_lr: float, weight_decay: float
-) -> None:
-    """Give every group of the optimizer its rates for this step, in place."""
+def set_rates(optimizer: Optimizer, rates: Rates) -> None:
+    """Give every group of the optimizer its learning rate and weight decay for a step, in place.
+
+    At a rate of 0 AdamW moves nothing, for its weight decay is multiplied by the rate too.
+    """
     for group in optimizer.param_groups:
-        base_lr = last_layer_lr if group["is_last_layer"] else lr
-        group["lr"] = base_lr * group["lr_multiplier"]
-        group["weight_decay"] = weight_decay * group["weight_decay_multiplier"]
+        group["lr"] = _base_lr(group, rates) * group["lr_multiplier"]
+        group["weight_decay"] = rates.weight_decay * group["weight_decay_multiplier"]
+
+
+def _base_lr(group: Mapping[str, object], rates: Rates) -> float:
+    if group["is_backbone"]:
+        return rates.backbone_lr
+    return rates.last_layer_lr if group["is_last_layer"] else rates.lr
 
 
 def _layer(name: str, depth: int) -> int:
@@ -86,7 +104,9 @@ def _weight_decay_multiplier(name: str) -> float:
     return 0.0 if name.endswith(".bias") or "norm" in name or "gamma" in name else 1.0
 
 
-def _fuse(parameters: Iterable[tuple[nn.Parameter, float, float, bool]]) -> list[ParamGroup]:
+def _fuse(
+    parameters: Iterable[tuple[nn.Parameter, float, float, bool]], *, is_backbone: bool
+) -> list[ParamGroup]:
     """Put parameters with the same multipliers together, in the order in which they are met."""
     groups: dict[tuple[float, float, bool], ParamGroup] = {}
     for parameter, lr_multiplier, weight_decay_multiplier, is_last_layer in parameters:
@@ -97,6 +117,7 @@ def _fuse(parameters: Iterable[tuple[nn.Parameter, float, float, bool]]) -> list
                 params=[],
                 lr_multiplier=lr_multiplier,
                 weight_decay_multiplier=weight_decay_multiplier,
+                is_backbone=is_backbone,
                 is_last_layer=is_last_layer,
             ),
         )

@@ -13,6 +13,8 @@ class Rates:
     """What changes from step to step."""
 
     lr: float
+    """Of the heads but their last layers."""
+    backbone_lr: float
     last_layer_lr: float
     weight_decay: float
     teacher_momentum: float
@@ -22,6 +24,9 @@ class Rates:
 @final
 class RateSchedules:
     """All schedules together.
+
+    What is frozen at first joins at the rate that the schedule has reached by then; a warm-up that
+    lasts longer than the freezing lets it begin gently.
 
     Source: facebookresearch/dinov2 b8931f7, train/train.py (build_schedulers).
     """
@@ -34,7 +39,8 @@ class RateSchedules:
             num_steps=steps,
             num_warmup_steps=optim.warmup_steps,
         )
-        self._num_frozen_steps = optim.freeze_last_layer_steps
+        self._num_frozen_last_layer_steps = optim.freeze_last_layer_steps
+        self._num_frozen_backbone_steps = optim.freeze_backbone_steps
         self._weight_decay = CosineSchedule(
             base=optim.weight_decay, final=optim.final_weight_decay, num_steps=steps
         )
@@ -54,7 +60,8 @@ class RateSchedules:
         lr = self._lr.value_at(step)
         return Rates(
             lr=lr,
-            last_layer_lr=0.0 if step < self._num_frozen_steps else lr,
+            backbone_lr=0.0 if step < self._num_frozen_backbone_steps else lr,
+            last_layer_lr=0.0 if step < self._num_frozen_last_layer_steps else lr,
             weight_decay=self._weight_decay.value_at(step),
             teacher_momentum=self._momentum.value_at(step),
             teacher_temperature=self._temperature.value_at(step),

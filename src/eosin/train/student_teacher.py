@@ -3,9 +3,13 @@
 global crops ─teacher→ targets ──────────┐
 global crops ─masks─student→ predictions ┼→ dino, ibot, kde
 local crops ────────student→ predictions ┘
+
+All of it is one rank's share: the parts may be sharded modules, and the losses look at the other
+ranks by themselves.
 """
 
 import copy
+from collections import deque
 from dataclasses import replace
 from typing import final
 
@@ -18,7 +22,13 @@ from eosin.losses.dino import dino_loss
 from eosin.losses.ibot import ibot_loss
 from eosin.losses.kde import kde_loss
 from eosin.losses.koleo import koleo_loss
-from eosin.losses.sinkhorn import centered_softmax, sinkhorn_knopp, updated_center
+from eosin.losses.sinkhorn import (
+    ScoreTotals,
+    centered_softmax,
+    score_totals,
+    sinkhorn_knopp,
+    updated_center,
+)
 from eosin.models.heads import DINOHead
 from eosin.models.vit import Tokens, VisionTransformer
 from eosin.train.config import TrainConfig
@@ -29,7 +39,10 @@ LocalCrops = Float[Tensor, "local_crops 3 local_height local_width"]
 
 @final
 class StudentTeacher(nn.Module):
-    """Two networks of one shape, each a backbone with its heads."""
+    """Two networks of one shape, each a backbone with its heads.
+
+    Without weight for the iBOT loss this is DINO: no patch is hidden, and there is no iBOT head.
+    """
 
     dino_center: Tensor
     ibot_center: Tensor
@@ -45,7 +58,9 @@ class StudentTeacher(nn.Module):
         self.register_buffer("dino_center", torch.zeros(config.dino_head.num_prototypes))
         ibot_head = config.ibot_head or config.dino_head
         self.register_buffer("ibot_center", torch.zeros(ibot_head.num_prototypes))
-        self._next_centers: tuple[Tensor, Tensor] | None = None
+        # Of the newest parts: those of a step that was skipped fall out by themselves.
+        self._dino_totals: deque[ScoreTotals] = deque(maxlen=config.accumulation_steps)
+        self._ibot_totals: deque[ScoreTotals] = deque(maxlen=config.accumulation_steps)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -61,33 +76,60 @@ class StudentTeacher(nn.Module):
     ) -> tuple[dict[str, Float[Tensor, ""]], Tokens]:
         """Return the terms of the loss, already weighted, and the student's global tokens.
 
+        Called once for each of a step's `accumulation_steps` parts. Averaged over ranks, the terms
+        and their gradients are those of one process with all crops of the part.
+
         Args:
             global_crops: First one view of every patch, then the other.
             local_crops: View by view.
-            masks: Patches that the student does not see.
+            masks: Patches that the student does not see; without iBOT it sees them all.
             teacher_temperature: Of this step.
         """
-        dino_targets, ibot_targets = self._targets(global_crops, masks, teacher_temperature)
-        tokens: Tokens = self.student["backbone"](global_crops, masks)
         weights = self.config.losses
+        has_ibot = _has_ibot(self.config)
+        teacher_tokens, dino_targets = self._dino_targets(global_crops, teacher_temperature)
+        tokens: Tokens = self.student["backbone"](global_crops, masks if has_ibot else None)
         dino = dino_loss(
             _by_view(self.student["dino_head"](tokens.cls), num_views=2),
             self._local_logits(local_crops, batch=len(global_crops) // 2),
             _by_view(dino_targets, num_views=2),
             student_temperature=weights.student_temperature,
         )
-        ibot = ibot_loss(
-            self._head(self.student)(tokens.patches[masks]).float(),
-            ibot_targets,
-            masks,
-            student_temperature=weights.student_temperature,
-        )
         terms = {
             "loss_dino_local": weights.dino_weight * dino.local_crops,
             "loss_dino_global": weights.dino_weight * dino.global_crops,
-            "loss_ibot": weights.ibot_weight * ibot,
         }
-        views = tokens.cls.chunk(2)
+        if has_ibot:
+            ibot = ibot_loss(
+                self._ibot_head(self.student)(tokens.patches[masks]).float(),
+                self._ibot_targets(teacher_tokens.patches[masks], teacher_temperature),
+                masks,
+                student_temperature=weights.student_temperature,
+            )
+            terms["loss_ibot"] = weights.ibot_weight * ibot
+        return terms | self._regularizers(tokens.cls), tokens
+
+    @torch.no_grad()
+    def update_teacher(self, momentum: float) -> None:
+        """Move the teacher towards the student, heads included, and the centres to the batch.
+
+        Called once a step, when the parameters have their new values. The centres move to the mean
+        over all parts of the step, for the next one.
+        """
+        if self._dino_totals:
+            self.dino_center.copy_(updated_center(self.dino_center, tuple(self._dino_totals)))
+        if self._ibot_totals:
+            self.ibot_center.copy_(updated_center(self.ibot_center, tuple(self._ibot_totals)))
+        self._dino_totals.clear()
+        self._ibot_totals.clear()
+        teacher: list[Tensor] = list(self.teacher.parameters())
+        student: list[Tensor] = list(self.student.parameters())
+        torch._foreach_lerp_(teacher, student, 1 - momentum)
+
+    def _regularizers(self, cls_tokens: Float[Tensor, "crops dim"]) -> dict[str, Float[Tensor, ""]]:
+        weights = self.config.losses
+        views = cls_tokens.chunk(2)
+        terms = {}
         # Summed over the two views, not averaged, as DINOv2 does with KoLeo.
         if weights.kde_weight:
             density = kde_loss(views[0], kappa=weights.kde_kappa) + kde_loss(
@@ -97,40 +139,28 @@ class StudentTeacher(nn.Module):
         if weights.koleo_weight:
             koleo = koleo_loss(views[0]) + koleo_loss(views[1])
             terms["loss_koleo"] = weights.koleo_weight * koleo
-        return terms, tokens
+        return terms
 
     @torch.no_grad()
-    def update_teacher(self, momentum: float) -> None:
-        """Move the teacher towards the student, heads included, and the centres to the batch."""
-        if self._next_centers is not None:
-            self.dino_center.copy_(self._next_centers[0])
-            self.ibot_center.copy_(self._next_centers[1])
-        teacher: list[Tensor] = list(self.teacher.parameters())
-        student: list[Tensor] = list(self.student.parameters())
-        torch._foreach_lerp_(teacher, student, 1 - momentum)
-
-    @torch.no_grad()
-    def _targets(
-        self, global_crops: Crops, masks: Bool[Tensor, "crops patches"], temperature: float
-    ) -> tuple[Float[Tensor, "crops k"], Float[Tensor, "masked j"]]:
+    def _dino_targets(
+        self, global_crops: Crops, temperature: float
+    ) -> tuple[Tokens, Float[Tensor, "crops k"]]:
         tokens: Tokens = self.teacher["backbone"](global_crops)
-        dino_logits = self.teacher["dino_head"](tokens.cls).float()
-        ibot_logits = self._head(self.teacher)(tokens.patches[masks]).float()
+        logits = self.teacher["dino_head"](tokens.cls).float()
         if self.config.losses.centering == "sinkhorn_knopp":
-            return (
-                sinkhorn_knopp(dino_logits, temperature=temperature),
-                sinkhorn_knopp(ibot_logits, temperature=temperature),
-            )
-        targets = (
-            centered_softmax(dino_logits, center=self.dino_center, temperature=temperature),
-            centered_softmax(ibot_logits, center=self.ibot_center, temperature=temperature),
-        )
-        # After use: the centre of a step comes from the steps before it.
-        self._next_centers = (
-            updated_center(self.dino_center, dino_logits),
-            updated_center(self.ibot_center, ibot_logits) if len(ibot_logits) else self.ibot_center,
-        )
-        return targets
+            return tokens, sinkhorn_knopp(logits, temperature=temperature)
+        self._dino_totals.append(score_totals(logits))
+        return tokens, centered_softmax(logits, center=self.dino_center, temperature=temperature)
+
+    @torch.no_grad()
+    def _ibot_targets(
+        self, masked_tokens: Float[Tensor, "masked dim"], temperature: float
+    ) -> Float[Tensor, "masked k"]:
+        logits = self._ibot_head(self.teacher)(masked_tokens).float()
+        if self.config.losses.centering == "sinkhorn_knopp":
+            return sinkhorn_knopp(logits, temperature=temperature)
+        self._ibot_totals.append(score_totals(logits))
+        return centered_softmax(logits, center=self.ibot_center, temperature=temperature)
 
     def _local_logits(self, local_crops: LocalCrops, batch: int) -> Float[Tensor, "locals batch k"]:
         head = self.student["dino_head"]
@@ -140,7 +170,7 @@ class StudentTeacher(nn.Module):
         tokens: Tokens = self.student["backbone"](local_crops)
         return _by_view(head(tokens.cls), num_views=len(local_crops) // batch)
 
-    def _head(self, network: nn.ModuleDict) -> nn.Module:
+    def _ibot_head(self, network: nn.ModuleDict) -> nn.Module:
         return network["dino_head" if self.config.ibot_head is None else "ibot_head"]
 
 
@@ -148,13 +178,21 @@ def _by_view(logits: Float[Tensor, "crops k"], *, num_views: int) -> Float[Tenso
     return logits.float().reshape(num_views, -1, logits.shape[-1])
 
 
+def _has_ibot(config: TrainConfig) -> bool:
+    return config.losses.ibot_weight > 0
+
+
 def _network(config: TrainConfig) -> nn.ModuleDict:
     dim = config.model.embed_dim
+    backbone = VisionTransformer(config.model)
     parts: dict[str, nn.Module] = {
-        "backbone": VisionTransformer(config.model),
+        "backbone": backbone,
         "dino_head": DINOHead(dim, config.dino_head),
     }
-    if config.ibot_head is not None:
+    if not _has_ibot(config):
+        # It stands in for no patch, so no step may touch it, weight decay neither.
+        backbone.mask_token.requires_grad_(False)
+    elif config.ibot_head is not None:
         parts["ibot_head"] = DINOHead(dim, config.ibot_head)
     return nn.ModuleDict(parts)
 
@@ -163,23 +201,15 @@ def _network(config: TrainConfig) -> nn.ModuleDict:
 def collapse_gauges(cls_tokens: Float[Tensor, "batch dim"]) -> dict[str, Float[Tensor, ""]]:
     """Return what shows a collapse early, on the class tokens of one view of different patches.
 
-    `mean_cosine` nears 1 and `feature_std` nears 0 when all patches look the same to the model.
-    `rankme` is the number of directions that the tokens use, at most the batch size.
-
-    Source: RankMe, Garrido et al. 2023, arXiv:2210.02885.
+    `mean_cosine` nears 1 and `feature_std` nears 0 when all patches look the same to the model; of
+    tokens that are spread over all directions they are 0 and 1. Cheap enough for every step, and
+    of this rank alone. NaN for one token.
     """
-    tokens = cls_tokens.float()
-    if not torch.isfinite(tokens).all():
-        # The singular values of such a matrix do not exist, and asking for them would raise.
-        nowhere = tokens.new_tensor(float("nan"))
-        return {"mean_cosine": nowhere, "feature_std": nowhere, "rankme": nowhere}
-    n = len(tokens)
-    unit = functional.normalize(tokens, dim=-1)
+    n = len(cls_tokens)
+    unit = functional.normalize(cls_tokens.float(), dim=-1)
     cosines = unit @ unit.T
-    singular = torch.linalg.svdvals(tokens)
-    shares = singular / singular.sum().clamp(min=1e-12) + 1e-7
+    variance = (unit - unit.mean(dim=0)).square().sum(dim=0) / (n - 1 or torch.nan)
     return {
-        "mean_cosine": (cosines.sum() - cosines.trace()) / (n * (n - 1)),
-        "feature_std": unit.std(dim=0).mean() * unit.shape[1] ** 0.5,
-        "rankme": torch.exp(-(shares * shares.log()).sum()),
+        "mean_cosine": (cosines.sum() - cosines.trace()) / (n * (n - 1) or torch.nan),
+        "feature_std": variance.sqrt().mean() * unit.shape[1] ** 0.5,
     }
