@@ -11,11 +11,14 @@ EosinError
 │   └── NoPlaceError       no place on it can give the patch that was asked for
 ├── StreamStalledError     nothing can be drawn anywhere; the stream must stop
 ├── TrainingError          a run cannot go on, such as after too many non-finite steps
+├── InterruptedRunError    a run was asked to stop; it has saved and can go on
+│   └── CollapseError      the model says the same of every tile
 └── MissingDependencyError an optional package is needed and not installed
 
 A message has three parts: what is wrong, which value, what to do.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -72,5 +75,27 @@ class TrainingError(EosinError):
     """A run cannot go on."""
 
 
+class CollapseError(TrainingError):
+    """The model says the same of every tile."""
+
+
+class InterruptedRunError(EosinError):
+    """A run was asked to stop; it has saved, and goes on when it is started again."""
+
+    def __init__(self, *, step: int) -> None:
+        super().__init__(
+            f"asked to stop, and saved after {step} steps; give the same command to go on"
+        )
+        self.step = step
+
+    def __reduce__(self) -> tuple[Callable[[int], "InterruptedRunError"], tuple[int]]:
+        """Pickle by the step, so that the error crosses processes."""
+        return _interrupted_at, (self.step,)
+
+
 class MissingDependencyError(EosinError, ImportError):
     """An optional package is needed and not installed."""
+
+
+def _interrupted_at(step: int) -> InterruptedRunError:
+    return InterruptedRunError(step=step)
