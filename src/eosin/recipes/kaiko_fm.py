@@ -1,10 +1,12 @@
 """Kaiko-FM: DINOv2 ViT-L/14, streamed from all of TCGA at four magnifications.
 
 Paper    Aben et al. 2024, arXiv:2404.15217
-Run      eosin train kaiko_fm SLIDES --out-dir runs/kaiko
+Run      eosin train kaiko_fm SLIDES --weights DINOV2_LARGE_REG --out-dir runs/kaiko
 Cost     not run by us
 Result   the authors': eva + HEST mean 0.757 (their ViT-B/8); none of ours yet
-Differs  see the table; give it FFPE and frozen slides, as the authors did
+Differs  see the table; give it FFPE and frozen slides, as the authors did. DINOV2_LARGE_REG is
+         Meta's dinov2_vitl14_reg4_pretrain.pth; kaiko_fm_dino_s16, _s8, _b16 and _b8 are the DINO
+         runs
 
 | step | paper | here | match |
 |---|---|---|---|
@@ -18,10 +20,12 @@ Differs  see the table; give it FFPE and frozen slides, as the authors did
 | crops and colours | DINOv2's, not listed | DINOv2's, effective probabilities | unknown |
 | normalisation | mean and deviation 0.5 | the same | exact |
 | model | among others ViT-L/14, 4 registers | ViT-L/14, 4 registers | exact |
-| start | ImageNet weights | random weights | differs |
+| start | ImageNet weights, which is not stated | start="backbone": Meta's DINOv2 | unknown |
 | steps and batch | not known to us | 100,000 of 1,024 | unknown |
 | settings of training | not known to us | DINOv2's long setting | unknown |
 """
+
+from dataclasses import replace
 
 from eosin.models.config import vit_config
 from eosin.recipes.dinov2 import KOLEO, dinov2_views, long_run
@@ -52,7 +56,8 @@ def config() -> TrainConfig:
     """Return the run."""
     model = vit_config("large", image_size=518, num_registers=4, drop_path_rate=0.4)
     # ours: as many steps as DINOv2's long setting warms up in
-    return long_run(data(), model, steps=100_000, global_batch=1024, losses=KOLEO)
+    run = long_run(data(), model, steps=100_000, global_batch=1024, losses=KOLEO)
+    return replace(run, start="backbone")  # paper: learns faster and ends higher
 
 
 def smoke() -> TrainConfig:

@@ -1,10 +1,10 @@
 """Midnight-12k: DINOv2 ViT-g/14 with KDE, streamed from the FFPE slides of TCGA.
 
 Paper    Karasikov et al. 2025, arXiv:2504.05186; Aben et al. 2024, arXiv:2404.15217
-Run      eosin train midnight12k SLIDES --out-dir runs/m12k
+Run      eosin train midnight12k SLIDES --weights DINOV2_GIANT --out-dir runs/m12k
 Cost     the paper's: 32 H100 for 14 days; not run by us
 Result   the paper's: eva + HEST mean 0.763; none of ours yet
-Differs  see the table
+Differs  see the table; DINOV2_GIANT is facebook/dinov2-giant or Meta's dinov2_vitg14_pretrain.pth
 
 | step | paper | here | match |
 |---|---|---|---|
@@ -19,10 +19,20 @@ Differs  see the table
 | crop sizes | 224 and 98 px | 224 and 98 px | exact |
 | crop scales and counts | not stated | DINOv2's: 2 of 0.32-1, 8 of 0.05-0.32 | unknown |
 | other colour augmentation | not stated | none; flips and quarter turns | unknown |
-| start | ImageNet DINOv2 ViT-g | random weights | differs |
+| normalisation | mean and deviation 0.5 (card of the weights) | the same | exact |
+| start | ImageNet DINOv2 ViT-g, backbone alone | start="backbone" | exact |
+| model | ViT-g/14, no registers | ViT-g/14, no registers | exact |
+| positions | a table of 37 x 37 (released weights) | image_size=518, kept | exact |
+| their interpolation | not stated; Meta's code has an offset of 0.1 | offset 0.0 | unknown |
+| heads | not stated | OpenMidnight's: 131,072 prototypes each | unknown |
+| steps and batch | 1,000,000 of 768 | 1,000,000 of 768 | exact |
+| learning rate | base 3.5e-4 (second-hand) | base 2e-4 | differs |
+| other settings | not stated | DINOv2's long setting | unknown |
 | regulariser | KDE, kappa and weight not stated | kappa 5, weight 0.05 (Virchow2) | unknown |
 | precision | not stated | bfloat16 products, float32 weights | unknown |
-| devices | 32 | one process | differs |
+
+That the backbone alone was loaded: an author in kaiko-ai/Midnight issue 4. The learning rate of the
+paper: OpenMidnight's README, which saw it collapse.
 """
 
 from typing import Literal
@@ -90,9 +100,8 @@ def config() -> TrainConfig:
     """Return the run."""
     return TrainConfig(
         data=data(),
-        model=vit_config(
-            "giant2", image_size=518, drop_path_rate=0.4
-        ),  # paper's size; DINOv2's rate
+        # paper's size, the table of the weights that it starts from; DINOv2's rate
+        model=vit_config("giant2", image_size=518, drop_path_rate=0.4),
         dino_head=HeadConfig(num_prototypes=131072, bottleneck_dim=384),  # OpenMidnight
         ibot_head=HeadConfig(num_prototypes=131072, bottleneck_dim=256),  # OpenMidnight
         losses=LossConfig(kde_weight=0.05, kde_kappa=5.0),  # Virchow2; the paper states neither
@@ -103,6 +112,7 @@ def config() -> TrainConfig:
             freeze_last_layer_steps=1250,  # DINOv2
         ),
         teacher=TeacherConfig(momentum=0.994, warmup_temperature_steps=37_500),  # DINOv2
+        start="backbone",  # paper: ImageNet DINOv2
         steps=1_000_000,  # paper
         global_batch=768,  # paper
         precision="bfloat16",

@@ -10,11 +10,12 @@ from eosin.views import GLOBAL, RandomResizedCrop, ViewConfig
 _GLOBAL_PATCHES, _LOCAL_PATCHES = 4, 2
 """Model patches along a side of a crop."""
 
-_HEAD = HeadConfig(num_prototypes=64, hidden_dim=32, bottleneck_dim=16)
-
 
 def shrunk(run: TrainConfig) -> TrainConfig:
-    """Return the same run with a nano model, small crops and heads, and four steps."""
+    """Return the same run with a nano model, small crops and heads, and four steps.
+
+    It needs no weights: a nano model that a run could start from does not exist.
+    """
     patch_px = run.model.patch_size
     nano = vit_config("nano", patch_size=patch_px, image_size=_GLOBAL_PATCHES * patch_px)
     return replace(
@@ -32,14 +33,29 @@ def shrunk(run: TrainConfig) -> TrainConfig:
             num_heads=nano.num_heads,
             image_size=nano.image_size,
         ),
-        dino_head=_HEAD,
-        ibot_head=None if run.ibot_head is None else _HEAD,
-        optim=replace(run.optim, warmup_steps=1, freeze_last_layer_steps=1),
-        teacher=replace(run.teacher, warmup_temperature_steps=2),
+        dino_head=_small_head(run.dino_head),
+        ibot_head=None if run.ibot_head is None else _small_head(run.ibot_head),
+        optim=replace(
+            run.optim,
+            warmup_steps=min(run.optim.warmup_steps, 1),
+            freeze_last_layer_steps=min(run.optim.freeze_last_layer_steps, 1),
+            freeze_backbone_steps=min(run.optim.freeze_backbone_steps, 1),
+        ),
+        teacher=replace(
+            run.teacher,
+            warmup_temperature_steps=min(run.teacher.warmup_temperature_steps, 2),
+        ),
+        start="random",
         steps=4,
         global_batch=4,
+        accumulation_steps=min(run.accumulation_steps, 2),
         checkpoint_every_steps=2,
+        keep_every_steps=min(run.keep_every_steps, 4),
     )
+
+
+def _small_head(head: HeadConfig) -> HeadConfig:
+    return replace(head, num_prototypes=64, hidden_dim=32, bottleneck_dim=16)
 
 
 def _small(view: ViewConfig, patch_px: int) -> ViewConfig:
