@@ -5,7 +5,7 @@ import torch
 
 from eosin.augment import DeviceViews
 from eosin.errors import ConfigError
-from eosin.loader import to_model_input, train_batches
+from eosin.loader import Share, to_model_input, train_batches
 from eosin.masking import BlockMasking
 from eosin.transforms import HEDColorAugmentation, NormalizeTransform
 from eosin.views import DeferredViews, RandomResizedCrop, ViewConfig
@@ -27,9 +27,20 @@ def training_stream(**settings):
 
 
 def batches(steps, pipeline=None, **settings):
-    defaults = {"batch_size": 8, "grid_size": 2, "masking": BlockMasking()}
-    made = train_batches(pipeline or training_stream(), steps=steps, **{**defaults, **settings})
-    return list(made)
+    """Return the batches of steps that have one part."""
+    return [batch for (batch,) in steps_of(steps, pipeline, **settings)]
+
+
+def steps_of(steps, pipeline=None, *, share=None, **settings):
+    defaults = {"grid_size": 2, "masking": BlockMasking()}
+    return list(
+        train_batches(
+            pipeline or training_stream(),
+            steps=steps,
+            share=share or Share(batch_size=8),
+            **{**defaults, **settings},
+        )
+    )
 
 
 def same(one, other):
@@ -39,7 +50,7 @@ def same(one, other):
         and torch.equal(one.global_crops, other.global_crops)
         and torch.equal(one.local_crops, other.local_crops)
         and torch.equal(one.masks, other.masks)
-        and one.places_crc == other.places_crc
+        and one.places_sum == other.places_sum
     )
 
 
@@ -70,12 +81,52 @@ def test_a_batch_is_a_pure_function_of_the_step(num_threads):
     assert not same(whole[3], replace(whole[4], step=3))
 
 
-def test_the_checksum_changes_with_any_place_and_the_order():
+def test_the_checksum_changes_with_any_place_and_with_the_numbers_of_two_places():
     (batch,) = batches(range(1))
     first, second, *others = batch.samples
     moved = replace(first, coordinate=replace(first.coordinate, x=first.coordinate.x + 1))
-    assert replace(batch, samples=(second, first, *others)).places_crc != batch.places_crc
-    assert replace(batch, samples=(moved, second, *others)).places_crc != batch.places_crc
+    swapped = (replace(second, index=first.index), replace(first, index=second.index))
+    assert replace(batch, samples=(*swapped, *others)).places_sum != batch.places_sum
+    assert replace(batch, samples=(moved, second, *others)).places_sum != batch.places_sum
+
+
+@pytest.mark.parametrize(("num_parts", "world_size"), [(1, 2), (2, 1), (2, 2), (1, 4), (2, 4)])
+def test_shares_of_a_step_put_together_are_the_step(num_parts, world_size):
+    (whole,) = batches(range(1, 2), grid_size=4)
+    shares = [
+        Share(batch_size=8, num_parts=num_parts, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    parts = [
+        (share, batch)
+        for share in shares
+        for (step,) in [steps_of(range(1, 2), share=share, grid_size=4)]
+        for batch in step
+    ]
+    assert sum(batch.places_sum for _, batch in parts) == whole.places_sum
+    seen = []
+    for share, batch in parts:
+        positions = share.positions(batch.part)
+        assert {position // (8 // num_parts) for position in positions} == {batch.part}
+        seen += positions
+        crops = [view * 8 + position for view in range(2) for position in positions]
+        assert torch.equal(batch.masks, whole.masks[crops])
+        assert torch.equal(batch.global_crops, whole.global_crops[crops])
+        local = [view * 8 + position for view in range(3) for position in positions]
+        assert torch.equal(batch.local_crops, whole.local_crops[local])
+    assert sorted(seen) == list(range(8))
+
+
+def test_a_rank_reads_from_its_own_lanes_alone():
+    (step,) = steps_of(range(1), share=Share(batch_size=8, rank=1, world_size=2))
+    assert {sample.index % 2 for sample in step[0].samples} == {1}
+
+
+def test_processes_that_do_not_divide_the_batch_or_the_lanes_are_refused():
+    with pytest.raises(ConfigError, match="cannot be shared by 3 processes"):
+        Share(batch_size=8, world_size=3)
+    with pytest.raises(ConfigError, match="num_lanes=4 cannot be shared by 8 processes"):
+        steps_of(range(1), share=Share(batch_size=8, world_size=8))
 
 
 def test_views_without_local_ones_give_no_local_crops():
@@ -111,7 +162,7 @@ def test_crops_cut_on_the_device_are_those_of_the_cpu():
     deferred = batches(range(2), pipeline, device_views=on_device(shared=shared))
     on_cpu = batches(range(2), endless(views=VIEWS, shared_transforms=shared))
     for ours, theirs in zip(deferred, on_cpu, strict=True):
-        assert ours.places_crc == theirs.places_crc
+        assert ours.places_sum == theirs.places_sum
         for kind in ("global_crops", "local_crops"):
             one, other = getattr(ours, kind), getattr(theirs, kind)
             assert one.shape == other.shape

@@ -11,6 +11,13 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def drawn(
+    masking: BlockMasking, num_crops: int, *, step: int = 0, grid: tuple[int, int] = (16, 16)
+) -> np.ndarray:
+    """Return the masks of all crops of a step."""
+    return masking.draw(7, step, range(num_crops), num_crops=num_crops, grid=grid)
+
+
 def test_a_mask_of_76_among_256_falls_as_short_as_the_reference_and_never_above():
     # Source: facebookresearch/dinov2 b8931f7, MaskingGenerator((16, 16), max_num_patches=128):
     # 2000 masks of 76 have a mean of 75.927, at least 74, at most 76, 92.8 % exactly 76.
@@ -55,9 +62,8 @@ def test_batches_hide_as_much_as_those_of_the_reference(
     ratio_range: tuple[float, float], of_masked: float, of_all: float
 ):
     # Source: facebookresearch/dinov2 b8931f7, data/collate.py, 60 batches of 96 crops.
-    rng = generator()
     masks = np.concatenate(
-        [BlockMasking(ratio_range=ratio_range).draw(rng, 96, (16, 16)) for _ in range(20)]
+        [drawn(BlockMasking(ratio_range=ratio_range), 96, step=step) for step in range(20)]
     )
     fractions = masks.mean(axis=1)
     assert fractions.mean() == pytest.approx(of_all, abs=0.0015)
@@ -66,7 +72,7 @@ def test_batches_hide_as_much_as_those_of_the_reference(
 
 @pytest.mark.parametrize(("num_images", "expected"), [(96, 48), (5, 2), (1, 0)])
 def test_exactly_the_asked_part_of_the_images_is_masked(num_images: int, expected: int):
-    masks = BlockMasking().draw(generator(), num_images, (16, 16))
+    masks = drawn(BlockMasking(), num_images)
     assert masks.shape == (num_images, 256)
     assert masks.dtype == bool
     assert masks.any(axis=1).sum() == expected
@@ -74,7 +80,7 @@ def test_exactly_the_asked_part_of_the_images_is_masked(num_images: int, expecte
 
 def test_each_masked_image_takes_its_own_part_of_the_range_of_ratios():
     masking = BlockMasking(probability=1.0, ratio_range=(0.1, 0.5))
-    masks = masking.draw(generator(), 8, (64, 64))
+    masks = drawn(masking, 8, grid=(64, 64))
     fractions = np.sort(masks.mean(axis=1))
     edges = np.linspace(0.1, 0.5, 9)
     assert (fractions < edges[1:]).all()
@@ -82,17 +88,11 @@ def test_each_masked_image_takes_its_own_part_of_the_range_of_ratios():
 
 
 def test_masked_images_stand_in_random_places_and_order():
-    batches = [BlockMasking().draw(generator(seed), 8, (16, 16)) for seed in range(200)]
+    batches = [drawn(BlockMasking(), 8, step=step) for step in range(200)]
     often_masked = np.mean([batch.any(axis=1) for batch in batches], axis=0)
     assert often_masked == pytest.approx(0.5, abs=0.12)
     mean_ratio = np.mean([batch.mean(axis=1) for batch in batches], axis=0)
     assert mean_ratio == pytest.approx(0.149, abs=0.04)
-
-
-def test_the_same_generator_gives_the_same_masks_and_another_gives_others():
-    first, again, other = (BlockMasking().draw(generator(s), 16, (16, 16)) for s in (1, 1, 2))
-    assert (first == again).all()
-    assert (first != other).any()
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,10 @@ def test_the_same_generator_gives_the_same_masks_and_another_gives_others():
 def test_settings_that_make_no_sense_are_refused_by_name(settings: dict, name: str):
     with pytest.raises(ConfigError, match=name):
         BlockMasking(**settings)
+
+
+def test_the_mask_of_a_crop_follows_from_its_step_and_number_alone():
+    whole = drawn(BlockMasking(), 12, step=3)
+    some = BlockMasking().draw(7, 3, [9, 2, 4], num_crops=12, grid=(16, 16))
+    assert (some == whole[[9, 2, 4]]).all()
+    assert (drawn(BlockMasking(), 12, step=4) != whole).any()

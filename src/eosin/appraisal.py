@@ -14,8 +14,9 @@ from eosin.sampling.grid import GridSampler
 from eosin.tissue.hsv import HSVTissueDetector
 from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
-from eosin.train.loop import Site, initial_model
 from eosin.train.run_folder import RunFolder
+from eosin.train.step import initial_model
+from eosin.train.world import torch_device
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def open_model(path: Path, device: str = "auto") -> ViTEncoder:
         InputError: If the folder is neither.
         ConfigError: If the device is not here.
     """
-    return load_encoder(path, Site(device=device).torch_device())
+    return load_encoder(path, torch_device(device))
 
 
 def open_models(path: Path, device: str = "auto", *, with_initial: bool) -> dict[str, Encoder]:

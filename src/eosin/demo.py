@@ -10,15 +10,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import timeit
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import torch
 
 from eosin.appraisal import embed_with_progress, initial_encoder
 from eosin.atomic import write_atomic
@@ -36,7 +33,6 @@ from eosin.recipes import recipe_config
 from eosin.report.run import COMPARISON_FILE, write_run_report
 from eosin.sampling.grid import GridSampler
 from eosin.train.config import TrainConfig
-from eosin.train.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +69,7 @@ def run_demo(
     _say(1, "slides")
     known, held_out = _draw_slides(out_dir / "slides")
     train_slides: Sequence[str | Path] = known if slides is None else [slides]
-    config = replace(demo_config(num_steps), precision=_precision(out_dir))
+    config = demo_config(num_steps)
     _say(2, "training")
     train_with_progress(config, train_slides, out_dir)
     _say(3, "weights for transformers")
@@ -189,21 +185,6 @@ def _draw_slides(folder: Path) -> tuple[list[Path], list[Path]]:
             on_done=done,
         )
     return known, held_out
-
-
-def _precision(out_dir: Path) -> Literal["float32", "bfloat16"]:
-    """Return that of the run in the folder, or the one in which this CPU multiplies faster."""
-    run = RunFolder(out_dir)
-    if (out_dir / "config.json").exists():
-        return run.train_config.precision
-    seconds = {dtype: _matmul_s(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    is_faster = seconds[torch.bfloat16] < 0.75 * seconds[torch.float32]
-    return "bfloat16" if is_faster else "float32"
-
-
-def _matmul_s(dtype: torch.dtype) -> float:
-    a = torch.ones(1024, 1024, dtype=dtype)
-    return min(timeit.repeat(lambda: a @ a, number=1, repeat=7))
 
 
 def _fetch_real_slide(folder: Path) -> Path | None:

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
-from torch import nn
-
 from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides
 from eosin.errors import ConfigError
 from eosin.models.huggingface import export_huggingface
 from eosin.progress import Bar, progress_bar
 from eosin.recipes.card import model_card
+from eosin.train.begin import Site
 from eosin.train.checkpoint import load_teacher
 from eosin.train.config import TrainConfig
-from eosin.train.loop import Site, train
+from eosin.train.loop import train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
+from eosin.train.student_teacher import StudentTeacher
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class _ProgressMonitor(Monitor):
             self._bar.move_to(first_step, "going on")
 
     def step_done(
-        self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
+        self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
     ) -> Mapping[str, float | int]:
         note = f"loss {metrics['loss']:.3f}, {metrics['patches_per_s']:.0f} patches/s"
         self._bar.move_to(step + 1, note)

@@ -1,13 +1,17 @@
 """Batches for training: crops stacked by view, the student's masks, and where all of it came from.
 
-A batch is a pure function of the step: it holds samples [step * size, (step + 1) * size) of the
-stream. For training loops of your own there is `eosin.dataset`.
+    step ─→ global batch, samples [step * size, (step + 1) * size)
+         ─→ parts, one after another on every rank, whose gradients add up
+         ─→ of each part every rank has the samples whose place in it is rank modulo ranks
+
+All of it follows from the step, so any number of ranks and threads trains on the same. For training
+loops of your own there is `eosin.dataset`.
 """
 
 import contextlib
 import itertools
 import zlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -20,7 +24,6 @@ from eosin.augment.views import DeviceViews
 from eosin.errors import ConfigError
 from eosin.masking import BlockMasking
 from eosin.pipeline import PatchPipeline
-from eosin.randomness import Purpose, rng_at
 from eosin.stream.result import PatchResult
 from eosin.transforms.parameters import read_nested
 from eosin.views import GLOBAL, LOCAL
@@ -29,9 +32,11 @@ from eosin.views import GLOBAL, LOCAL
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What one step trains on."""
+    """What one rank computes at once: its share of a step, or of a part of it."""
 
     step: int
+    part: int
+    """Which of the step's accumulated parts, from 0."""
     samples: tuple[PatchResult, ...]
     global_crops: UInt8[Tensor, "crops height width 3"]
     """First one view of every patch, then the other."""
@@ -41,55 +46,109 @@ class Batch:
     """Which patches of the global crops the student does not see."""
 
     @property
-    def places_crc(self) -> int:
-        """Return a checksum of which places of which slides the batch holds, in order."""
-        crc = 0
-        for sample in self.samples:
-            at = sample.coordinate
-            fingerprint = sample.slide_metadata["fingerprint"]
-            crc = zlib.crc32(f"{fingerprint} {at.x} {at.y} {at.level} {at.mpp}".encode(), crc)
-        return crc
+    def places_sum(self) -> int:
+        """Return a checksum of which sample is which place of which slide.
+
+        Those of the shares of a step add up to that of the step.
+        """
+        return sum(_place_crc(sample) for sample in self.samples)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """How steps are cut into batches, and which of them a process has.
+
+    Raises:
+        ConfigError: If the ranks do not divide a part of the batch or the stream's lanes.
+    """
+
+    batch_size: int
+    """Patches of one step, of all ranks and parts together."""
+    num_parts: int = 1
+    """Accumulated parts of a step."""
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % (self.num_parts * self.world_size):
+            raise ConfigError(
+                f"global_batch={self.batch_size} in accumulation_steps={self.num_parts} cannot be "
+                f"shared by {self.world_size} processes; make it a multiple of "
+                f"{self.num_parts * self.world_size}"
+            )
+
+    def positions(self, part: int) -> range:
+        """Return the places in the global batch of this rank's samples of a part."""
+        size = self.batch_size // self.num_parts
+        return range(part * size + self.rank, (part + 1) * size, self.world_size)
+
+    def indices(self, steps: range) -> Iterator[int]:
+        """Yield the numbers of this rank's samples in the order in which they are used."""
+        for step in steps:
+            for part in range(self.num_parts):
+                first = step * self.batch_size
+                yield from (first + position for position in self.positions(part))
 
 
 def train_batches(
     pipeline: PatchPipeline,
     *,
     steps: range,
-    batch_size: int,
+    share: Share,
     grid_size: int,
     masking: BlockMasking,
     device_views: DeviceViews | None = None,
-) -> Generator[Batch]:
-    """Yield the batches of a range of steps, reading ahead with the pipeline's threads.
+) -> Generator[tuple[Batch, ...]]:
+    """Yield the parts of each of a range of steps, reading ahead with the pipeline's threads.
 
     Args:
         pipeline: Delivers views whose names begin with `global` and `local`, or patches with such
             views drawn (`DeferredViews`); its seed draws masks.
         steps: Which steps; the samples of each follow from its number.
-        batch_size: Patches of one step.
+        share: What of each step this process has.
         grid_size: Model patches along a side of a global crop.
         masking: Of the global crops.
         device_views: Cuts the views that the pipeline only drew; crops are then on its device.
 
     Raises:
-        ConfigError: If the pipeline ends, or its views are not uint8.
+        ConfigError: If the pipeline ends, its lanes cannot be shared, or its views are not uint8.
     """
     if not pipeline.cycle:
         raise ConfigError("training needs a stream without end; give the pipeline cycle=True")
-    samples = pipeline.samples(range(steps.start * batch_size, steps.stop * batch_size))
+    if pipeline.num_lanes % share.world_size:
+        raise ConfigError(
+            f"num_lanes={pipeline.num_lanes} cannot be shared by {share.world_size} processes; "
+            "make it a multiple of them"
+        )
+    samples = pipeline.samples(share.indices(steps))
+    # A stream that is left has threads to end, and its reader need not get to the last sample.
     with contextlib.closing(samples):
         for step in steps:
-            drawn = tuple(itertools.islice(samples, batch_size))
-            rng = rng_at(pipeline.seed, Purpose.MASKING, step)
-            masks = masking.draw(rng, 2 * batch_size, (grid_size, grid_size))
-            views = _stacked_views(drawn) if device_views is None else _cut(drawn, device_views)
-            yield Batch(
-                step=step,
-                samples=drawn,
-                global_crops=_of_kind(views, GLOBAL),
-                local_crops=_of_kind(views, LOCAL),
-                masks=torch.from_numpy(masks),
-            )
+            parts = []
+            for part in range(share.num_parts):
+                positions = share.positions(part)
+                drawn = tuple(itertools.islice(samples, len(positions)))
+                crops = [view * share.batch_size + at for view in range(2) for at in positions]
+                masks = masking.draw(
+                    pipeline.seed,
+                    step,
+                    crops,
+                    num_crops=2 * share.batch_size,
+                    grid=(grid_size, grid_size),
+                )
+                views = _stacked_views(drawn) if device_views is None else _cut(drawn, device_views)
+                parts.append(
+                    Batch(
+                        step=step,
+                        part=part,
+                        samples=drawn,
+                        global_crops=_of_kind(views, GLOBAL),
+                        local_crops=_of_kind(views, LOCAL),
+                        masks=torch.from_numpy(masks),
+                    )
+                )
+            yield tuple(parts)
 
 
 def to_model_input(
@@ -104,6 +163,12 @@ def to_model_input(
     scale = torch.tensor([1 / (255 * s) for s in std], device=device)
     offset = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=device)
     return pixels * scale[:, None, None] - offset[:, None, None]
+
+
+def _place_crc(sample: PatchResult) -> int:
+    at = sample.coordinate
+    fingerprint = sample.slide_metadata["fingerprint"]
+    return zlib.crc32(f"{sample.index} {fingerprint} {at.x} {at.y} {at.level} {at.mpp}".encode())
 
 
 def _stacked_views(samples: Sequence[PatchResult]) -> dict[str, Tensor]:

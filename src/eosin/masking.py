@@ -1,6 +1,7 @@
 """Which patches of the global crops the student does not see: random blocks, for iBOT."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from eosin.errors import ConfigError
+from eosin.randomness import Purpose, rng_at
 
 MIN_BLOCK_PATCHES = 4
 MAX_BLOCK_FRACTION = 0.5
@@ -58,26 +60,32 @@ class BlockMasking:
             )
 
     def draw(
-        self, rng: np.random.Generator, num_images: int, grid: tuple[int, int]
-    ) -> Bool[np.ndarray, "images patches"]:
-        """Return the masks of a batch of global crops, flattened row by row.
+        self, seed: int, step: int, crops: Sequence[int], *, num_crops: int, grid: tuple[int, int]
+    ) -> Bool[np.ndarray, "crops patches"]:
+        """Return the masks of some of the global crops of a step, flattened row by row.
 
-        Exactly `int(probability * num_images)` images have a mask, in random order. The range of
-        masked fractions is cut into as many equal parts, one for each.
+        Of all crops of the step exactly `int(probability * num_crops)` have a mask, in random
+        order. The range of masked fractions is cut into as many equal parts, one for each. The
+        blocks of a crop follow from its number alone, so all who share out a step mask alike.
 
         Args:
-            rng: Decides everything; the same generator gives the same masks.
-            num_images: All global crops of the batch together.
+            seed: Of the run.
+            step: Number of the step.
+            crops: Numbers of the crops that are asked for, from 0.
+            num_crops: All global crops of the step together.
             grid: Rows and columns of patches of one crop.
         """
         rows, columns = grid
-        num_masked_images = int(self.probability * num_images)
-        edges = np.linspace(*self.ratio_range, num_masked_images + 1)
-        masks = np.zeros((num_images, rows * columns), dtype=bool)
-        places = rng.permutation(num_images)[:num_masked_images]
-        for place, low, high in zip(places, edges[:-1], edges[1:], strict=True):
-            num_masked = int(rows * columns * rng.uniform(low, high))
-            masks[place] = draw_mask(rng, rows, columns, num_masked).ravel()
+        num_masked_crops = int(self.probability * num_crops)
+        edges = np.linspace(*self.ratio_range, num_masked_crops + 1)
+        parts = rng_at(seed, Purpose.MASKING, step).permutation(num_crops)
+        masks = np.zeros((len(crops), rows * columns), dtype=bool)
+        for row, crop in enumerate(crops):
+            part = parts[crop]
+            if part < num_masked_crops:
+                rng = rng_at(seed, Purpose.MASKING, step, 1 + crop)
+                num_masked = int(rows * columns * rng.uniform(edges[part], edges[part + 1]))
+                masks[row] = draw_mask(rng, rows, columns, num_masked).ravel()
         return masks
 
 

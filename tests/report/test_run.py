@@ -10,7 +10,8 @@ from eosin.evaluate.comparison import ModelComparison, compare_models
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.report.preview import write_preview
 from eosin.report.run import COMPARISON_FILE, write_run_report
-from eosin.train.loop import Site, train
+from eosin.train.begin import Site
+from eosin.train.loop import train
 from train.tiny import tiny_config
 
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from eosin.errors import CheckpointError
 from eosin.stream.manifest import read_manifest
-from eosin.train.loop import Site, train
+from eosin.train.begin import Site
+from eosin.train.loop import train
 from eosin.train.monitors import Monitor
 from train.tiny import tiny_config
 

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError, TrainingError
 from eosin.recipes import RECIPES
 from eosin.train import loop
+from eosin.train.begin import Site
 from eosin.train.config import TrainConfig
-from eosin.train.loop import Site, train
+from eosin.train.loop import train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
+from eosin.train.student_teacher import StudentTeacher
 from eosin.transforms import ResizeTransform
 from train.tiny import tiny_config
 
@@ -36,7 +37,7 @@ class StopAfter(Monitor):
         self.step = step
 
     def step_done(
-        self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
+        self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
     ) -> Mapping[str, float | int]:
         if step == self.step:
             raise StoppedError
@@ -83,7 +84,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path, phantoms: list[Pa
 def test_another_seed_is_another_run(tmp_path: Path, phantoms: list[Path]):
     first = train(tiny_config(steps=2), phantoms, tmp_path / "a", site=CPU)
     other = train(tiny_config(steps=2, seed=1), phantoms, tmp_path / "b", site=CPU)
-    assert untimed(first)[0]["places_crc"] != untimed(other)[0]["places_crc"]
+    assert untimed(first)[0]["places_sum"] != untimed(other)[0]["places_sum"]
 
 
 def test_bfloat16_gives_nearly_the_same_losses(tmp_path: Path, phantoms: list[Path]):
@@ -107,7 +108,7 @@ def test_augmenting_on_the_device_gives_the_same_samples_and_nearly_the_same_los
         untimed(train(on(place, steps=3), phantoms, tmp_path / place, site=CPU))
         for place in ("cpu", "device")
     )
-    assert [step["places_crc"] for step in device] == [step["places_crc"] for step in cpu]
+    assert [step["places_sum"] for step in device] == [step["places_sum"] for step in cpu]
     losses = [[step["loss"] for step in steps] for steps in (cpu, device)]
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)
     assert losses[1] != losses[0]
@@ -200,7 +201,7 @@ def test_steps_that_are_not_finite_change_nothing_and_end_the_run_after_three(
     seen = []
     original = loop.train_step
 
-    def poisoned(model: loop.StudentTeacher, *args: object) -> dict[str, torch.Tensor]:
+    def poisoned(model: StudentTeacher, *args: object) -> dict[str, float]:
         with torch.no_grad():
             model.student.get_parameter(poisoned_name).fill_(float("nan"))
         kept = [*model.teacher.parameters(), model.dino_center, model.ibot_center]
@@ -222,7 +223,7 @@ def test_steps_that_are_not_finite_change_nothing_and_end_the_run_after_three(
 def test_a_monitor_sees_every_step_and_adds_to_its_metrics(tmp_path: Path, phantoms: list[Path]):
     class Counting(Monitor):
         def step_done(
-            self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
+            self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
         ) -> Mapping[str, float | int]:
             return {"twice_the_step": 2.0 * step}
 

@@ -11,4 +11,6 @@ def tiny_config(**changes: object) -> TrainConfig:
     tiny_model = replace(
         config.model, embed_dim=24, depth=2, num_heads=2, drop_path_rate=0.2, layerscale_init=1.0
     )
-    return replace(replace(config, model=tiny_model), **changes)
+    # Exact comparisons need float32, also where bfloat16 would be chosen.
+    config = replace(config, model=tiny_model, precision="float32")
+    return replace(config, **changes)

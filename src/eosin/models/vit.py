@@ -11,10 +11,11 @@ from typing import NamedTuple, final
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from eosin.models.block import LAYER_NORM_EPS, Block
 from eosin.models.config import ViTConfig
+from eosin.models.positions import interpolated_positions
 
 
 # A named tuple and not a dataclass: FSDP2 and torch.compile look for tensors inside the outputs,
@@ -54,6 +55,8 @@ class VisionTransformer(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
+        self.recomputes_blocks = False
+        """Whether blocks keep only their inputs for the backward pass, and are computed again."""
         dim = config.embed_dim
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid_size**2, dim))
@@ -84,7 +87,10 @@ class VisionTransformer(nn.Module):
         """
         x = self._embed(images, masks)
         for block in self.blocks:
-            x = block(x)
+            if self.recomputes_blocks and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         first_patch = 1 + self.config.num_registers
         x = self.norm(x)
         return Tokens(cls=x[:, 0], registers=x[:, 1:first_patch], patches=x[:, first_patch:])
@@ -100,7 +106,8 @@ class VisionTransformer(nn.Module):
                 )
             patches = torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
         cls = self.cls_token.expand(len(images), -1, -1)
-        x = torch.cat([cls, patches], dim=1) + self._positions(rows, columns)
+        positions = interpolated_positions(self.pos_embed, self.config, rows, columns)
+        x = torch.cat([cls, patches], dim=1) + positions
         if self.register_tokens is None:
             return x
         # Registers stand nowhere in the image, so they come after the positions were added.
@@ -116,25 +123,6 @@ class VisionTransformer(nn.Module):
                 f"resize or crop to multiples of {size}"
             )
         return height // size, width // size
-
-    def _positions(self, rows: int, columns: int) -> Tensor:
-        stored = self.config.grid_size
-        if rows == columns == stored:
-            return self.pos_embed
-        table = self.pos_embed.float()
-        patches = table[:, 1:].reshape(1, stored, stored, -1).permute(0, 3, 1, 2)
-        offset = self.config.interpolate_offset
-        # With an offset, the scale and not the size decides which places are sampled.
-        scale = ((rows + offset) / stored, (columns + offset) / stored) if offset else None
-        patches = functional.interpolate(
-            patches,
-            size=None if offset else (rows, columns),
-            scale_factor=scale,
-            mode="bicubic",
-            antialias=self.config.is_antialiased,
-        )
-        patches = patches.permute(0, 2, 3, 1).flatten(1, 2)
-        return torch.cat([table[:, :1], patches], dim=1).to(self.pos_embed.dtype)
 
     def _initialize(self) -> None:
         nn.init.trunc_normal_(self.pos_embed, std=0.02)

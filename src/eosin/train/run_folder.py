@@ -5,6 +5,7 @@ slides.json      the slide list          quarantine.json  slides that could not 
 versions.json    packages and commit     checkpoints/     see checkpoint.py
 masks/           tissue masks            quarantine.jsonl all that could not be read, as it happened
 manifest/        what was trained on     crashes/         what processes read that died of it
+start.json       the weights at step 0   nonfinite.jsonl  steps that were skipped, and their samples
 """
 
 import fcntl
@@ -42,6 +43,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.masks = path / "masks"
         self.manifest = path / "manifest"
+        self.nonfinite = path / "nonfinite.jsonl"
         self.crash_log = CrashLog(path / "crashes")
 
     @contextmanager
@@ -64,6 +66,10 @@ class RunFolder:
             remove_leftovers(self.checkpoints)
             yield
 
+    def exists(self) -> bool:
+        """Return whether a run has claimed the folder."""
+        return self._has("config.json")
+
     def claim(self, config: Plain) -> None:
         """Write down the settings; a run that goes on must have the same as before.
 
@@ -80,6 +86,10 @@ class RunFolder:
                 )
         else:
             write_atomic(config_path, json.dumps(config, indent=1))
+
+    def write_start(self, start: Plain) -> None:
+        """Write down which weights the run starts from."""
+        write_atomic(self.path / "start.json", json.dumps(start, indent=1))
 
     def write_down(self, slides: Sequence[str], backend: Plain) -> None:
         """Write down what the run reads, and with which versions."""
@@ -173,6 +183,11 @@ class RunFolder:
     def append_metrics(self, record: Mapping[str, Number]) -> None:
         """Add the record of a step."""
         with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def append_nonfinite(self, record: Mapping[str, object]) -> None:
+        """Add a step whose loss or gradient was not finite, with where its samples came from."""
+        with self.nonfinite.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
     def flush_metrics(self) -> None:

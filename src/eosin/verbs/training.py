@@ -56,7 +56,8 @@ class ReportVerb:
 
 def train(args: TrainVerb) -> None:
     from eosin.journey import train_with_progress
-    from eosin.train.loop import Site
+    from eosin.train.begin import Site
+    from eosin.train.world import torch_device
 
     site = Site(
         device=args.device,
@@ -64,7 +65,7 @@ def train(args: TrainVerb) -> None:
         has_manifest=args.manifest,
         extend=args.extend,
     )
-    site.torch_device()  # refused before slides are looked for, which can take long
+    torch_device(args.device)  # refused before slides are looked for, which can take long
     chosen = choose(args.slides, args.choice)
     run = train_with_progress(
         args.config,

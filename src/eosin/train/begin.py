@@ -1,0 +1,189 @@
+"""Everything that a run needs before its first step: settings, stream, networks, where it was."""
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import final
+
+import torch
+
+from eosin.augment.views import DeviceViews
+from eosin.backends.base import SlideBackend
+from eosin.catalog import SlideEntry, Slides
+from eosin.errors import ConfigError
+from eosin.loader import Share
+from eosin.pipeline import PatchPipeline
+from eosin.plain import to_plain
+from eosin.tissue.store import MaskStore
+from eosin.train.checkpoint import list_checkpoints, load_newest
+from eosin.train.config import TrainConfig
+from eosin.train.parallel import Layout, lay_out
+from eosin.train.precision import fast_bfloat16
+from eosin.train.run_folder import RunFolder
+from eosin.train.step import initial_model, make_optimizer
+from eosin.train.stream import make_pipeline
+from eosin.train.student_teacher import StudentTeacher
+from eosin.train.world import World
+
+logger = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """What belongs to the machine and not to the run."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one."""
+    num_threads: int = 2
+    """Threads that read patches ahead, in each process."""
+    layout: Layout = field(default_factory=Layout)
+    """How the networks are laid over devices."""
+    masks: MaskStore | None = None
+    """Tissue masks that are there already; else the run keeps its own."""
+    has_manifest: bool = False
+    """Whether to write down every patch that is trained on; for one process."""
+    extend: bool = False
+    """Whether to go on with a slide list that has changed."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """What a run works with once it has begun."""
+
+    config: TrainConfig
+    """Its precision is decided."""
+    run: RunFolder
+    world: World
+    model: StudentTeacher
+    optimizer: torch.optim.Optimizer
+    pipeline: PatchPipeline
+    share: Share
+    device_views: DeviceViews | None
+    first_step: int
+
+
+def begin(
+    config: TrainConfig,
+    slides: Slides | tuple[SlideEntry, ...],
+    run: RunFolder,
+    world: World,
+    *,
+    backend: SlideBackend | None,
+    site: Site,
+    weights: Path | None,
+    stack: ExitStack,
+) -> Session:
+    """Claim the run's folder, build everything, and go to where the run was.
+
+    Args:
+        config: Of the run.
+        slides: As `train` takes them.
+        run: Its folder.
+        world: The processes.
+        backend: Opens the slides.
+        site: Of the machine.
+        weights: What a new run starts from.
+        stack: Is given what must be closed at the end.
+
+    Raises:
+        ConfigError: If settings do not fit together or to the processes.
+        CheckpointError: If the folder holds another run, or weights do not fit.
+    """
+    config = _with_precision(config, run, world)
+    device_views = _device_views(config, world.device)
+    share = Share(
+        batch_size=config.global_batch,
+        num_parts=config.accumulation_steps,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    if site.has_manifest and world.size > 1:
+        raise ConfigError(
+            f"a manifest is written by one process, and {world.size} train; leave it out, or train "
+            "in one process"
+        )
+    pipeline = make_pipeline(
+        config,
+        slides,
+        backend=backend,
+        num_threads=site.num_threads,
+        defer_views=device_views is not None,
+        mask_store=site.masks or MaskStore(run.masks),
+        records=run.stream_records(has_manifest=site.has_manifest),
+    )
+    stack.callback(pipeline.close)
+    is_new = world.on_main(lambda: _claim(run, config, stack))
+    model = initial_model(config)
+    if is_new:
+        _take_weights(model, weights, run, world)
+    lay_out(model, world, site.layout, is_bfloat16=config.precision == "bfloat16")
+    model.to(world.device)
+    optimizer = make_optimizer(model, config)
+    restored = load_newest(run.checkpoints, model=model, optimizer=optimizer, world=world)
+    if restored is not None:
+        pipeline.load_state_dict(restored.stream, extend=site.extend)
+        logger.info("going on with %s at step %d", run.path, restored.step)
+    first_step = 0 if restored is None else restored.step
+    world.on_main(lambda: _write_down(run, pipeline, first_step))
+    return Session(
+        config=config,
+        run=run,
+        world=world,
+        model=model,
+        optimizer=optimizer,
+        pipeline=pipeline,
+        share=share,
+        device_views=device_views,
+        first_step=first_step,
+    )
+
+
+def _with_precision(config: TrainConfig, run: RunFolder, world: World) -> TrainConfig:
+    """Decide what `auto` is: what the run has been, or what the device is faster in."""
+    if config.precision != "auto":
+        return config
+    if world.on_main(run.exists):
+        return replace(config, precision=world.on_main(lambda: run.train_config.precision))
+    is_fast = world.on_main(lambda: fast_bfloat16(world.device))
+    return replace(config, precision="bfloat16" if is_fast else "float32")
+
+
+def _device_views(config: TrainConfig, device: torch.device) -> DeviceViews | None:
+    if config.data.augment_on == "cpu":
+        return None
+    data = config.data
+    return DeviceViews(shared=data.shared_transforms, views=data.views, device=device)
+
+
+def _claim(run: RunFolder, config: TrainConfig, stack: ExitStack) -> bool:
+    """Lock the folder until the run ends and return whether nothing was trained in it yet."""
+    stack.enter_context(run.locked())
+    run.crash_log.take_stock()
+    run.claim(to_plain(config))
+    return not list_checkpoints(run.checkpoints)
+
+
+def _take_weights(
+    model: StudentTeacher, weights: Path | None, run: RunFolder, world: World
+) -> None:
+    """Put the weights that the run starts from into both networks."""
+    start = model.config.start
+    if start == "random" and weights is not None:
+        raise ConfigError(
+            f"weights={weights} would not be used, as the run starts at random; say start=backbone "
+            "(--start backbone) or start=run"
+        )
+    if start != "random" and weights is None:
+        kind = "a backbone, such as facebook/dinov2-giant" if start == "backbone" else "a run"
+        raise ConfigError(
+            f"start={start!r} needs the weights of {kind}: give its folder or file (--weights), or "
+            "say start=random"
+        )
+
+
+def _write_down(run: RunFolder, pipeline: PatchPipeline, first_step: int) -> None:
+    run.write_down(pipeline.slides, to_plain(pipeline.backend))
+    run.forget_metrics_from(first_step)

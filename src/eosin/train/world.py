@@ -1,0 +1,172 @@
+"""The processes that train together: one alone, or as many as torchrun started.
+
+One process runs without any process group. Under torchrun the same code is sharded with FSDP2:
+every block and part of the networks is cut over the ranks and gathered when it is needed.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar, cast, final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from eosin.errors import ConfigError, EosinError, TrainingError
+
+T = TypeVar("T")
+
+_TIMEOUT = timedelta(minutes=10)
+"""How long ranks wait for each other before they give up, such as when one of them has died."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """This process among those that train together."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    mesh: DeviceMesh | None = None
+    """Ranks that share one copy of the networks; with replicas, those in a second dimension."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the run's files."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier()
+
+    def on_main(self, action: Callable[[], T]) -> T:
+        """Do something on the main process alone, and return what it gave, or raise, on all.
+
+        Raises:
+            EosinError: What the action raised there; other errors as a TrainingError elsewhere.
+        """
+        if self.size == 1:
+            return action()
+        outcome: list[tuple[T | None, Exception | None]] = [(None, None)]
+        caught: Exception | None = None
+        if self.is_main:
+            try:
+                outcome = [(action(), None)]
+            except Exception as error:  # noqa: BLE001 - the other ranks must learn of any error
+                caught = error
+                outcome = [(None, _portable(error))]
+        dist.broadcast_object_list(outcome)
+        result, problem = outcome[0]
+        if caught or problem:
+            raise caught or cast(Exception, problem)
+        return cast(T, result)
+
+    def agree(self, problem: str | None) -> str | None:
+        """Return the first problem that any rank has, on all of them; None if there is none."""
+        return next((found for found in self.gather(problem) if found is not None), None)
+
+    def gather(self, value: T) -> list[T]:
+        """Return every rank's value, on all of them; small values only, they are pickled."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return cast(list[T], values)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over all ranks."""
+        return self._reduce(values, dist.ReduceOp.SUM) / self.size
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over all ranks."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def highest(self, values: Tensor) -> Tensor:
+        """Return the maximum over all ranks."""
+        return self._reduce(values, dist.ReduceOp.MAX)
+
+    def _reduce(self, values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.size == 1:
+            return values
+        reduced = values.detach().clone().to(self.device)
+        dist.all_reduce(reduced, operation)
+        return reduced
+
+
+@contextmanager
+def joined_world(device: str = "auto", *, num_replicas: int = 1) -> Iterator[World]:
+    """Join the processes that torchrun started, or be alone; leave them at the end.
+
+    Args:
+        device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one. With several
+            processes each has the GPU of its local rank.
+        num_replicas: Copies of the networks, each cut over the ranks of one; the ranks of one copy
+            should be those with the fastest connection, such as a node's (HSDP).
+
+    Raises:
+        ConfigError: If there is no such device here, or the replicas do not divide the ranks.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_replicas < 1 or size % num_replicas:
+        raise ConfigError(f"num_replicas={num_replicas} must divide the {size} processes")
+    if size == 1:
+        yield World(device=torch_device(device))
+        return
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    own_device = torch_device(device, local_rank)
+    is_gpu = own_device.type == "cuda"
+    if is_gpu:
+        torch.cuda.set_device(own_device)
+    is_mine = not dist.is_initialized()
+    if is_mine:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout=_TIMEOUT)
+    try:
+        shape: dict[str, int] = {"replicate": num_replicas} if num_replicas > 1 else {}
+        shape["shard"] = size // num_replicas
+        mesh = init_device_mesh(own_device.type, tuple(shape.values()), mesh_dim_names=tuple(shape))
+        yield World(device=own_device, rank=dist.get_rank(), size=size, mesh=mesh)
+    finally:
+        if is_mine:
+            dist.destroy_process_group()
+
+
+def torch_device(name: str, local_rank: int | None = None) -> torch.device:
+    """Return a device by its name.
+
+    Args:
+        name: As torch has it, or `auto`.
+        local_rank: Which GPU a process among several has; None when it is alone.
+
+    Raises:
+        ConfigError: If there is no such device here.
+    """
+    asked = name
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_rank is not None:
+        name = f"cuda:{local_rank}"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(f"device={asked!r} is not here: {first_line}") from error
+    return torch.device(name)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor that may be cut over the ranks in one piece; all ranks must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that the other ranks can raise."""
+    if isinstance(error, EosinError):
+        return error
+    return TrainingError(f"the main process failed: {type(error).__name__}: {error}")
