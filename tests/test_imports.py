@@ -15,7 +15,7 @@ ORDER = (
     "errors", "plain", "atomic", "randomness", "scratch", "resample", "geometry", "backends",
     "catalog", "tissue", "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan",
     "speed", "dataset", "masking", "augment", "loader", "models", "losses",
-    "train", "embed", "evaluate", "report", "recipes", "phantom", "journey", "appraisal",
+    "train", "embed", "evaluate", "watch", "report", "recipes", "phantom", "journey", "appraisal",
     "demo", "verbs", "cli",
 )  # fmt: skip
 """Each may import what stands before it; a folder is one entry."""
