@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+import torch._dynamo  # FSDP2 imports it when first called: here once, not on each rank
 from torch import distributed
 
 T = TypeVar("T")
