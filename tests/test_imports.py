@@ -16,7 +16,7 @@ ORDER = (
     "catalog", "tissue", "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan",
     "speed", "dataset", "masking", "augment", "loader", "models", "losses",
     "train", "embed", "evaluate", "watch", "report", "recipes", "phantom", "journey", "appraisal",
-    "demo", "verbs", "cli",
+    "demo", "verbs", "cli", "__main__",
 )  # fmt: skip
 """Each may import what stands before it; a folder is one entry."""
 

@@ -1,7 +1,8 @@
 """The command line: verbs named like the folders, each a thin call into them.
 
-Output is on stdout, talk on stderr; 0 is success, 1 a failure, 2 a wrong command line. Everything
-heavy is imported by the verb that needs it, so that `--help` answers at once.
+Output is on stdout, talk on stderr; 0 is success, 1 a failure, 2 a wrong command line, 75 a run
+that was asked to stop, has saved and can go on. Everything heavy is imported by the verb that needs
+it, so that `--help` answers at once.
 """
 
 import dataclasses
@@ -14,10 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 import tyro
 
 from eosin import __version__
-from eosin.errors import ConfigError, EosinError, MissingDependencyError
+from eosin.errors import ConfigError, EosinError, InterruptedRunError, MissingDependencyError
 from eosin.recipes import RECIPES, recipe_config
 from eosin.train.config import TrainConfig
 from eosin.verbs import demo, features, slides, training
+
+EXIT_INTERRUPTED = 75
+"""As sysexits.h has it: a failure that will pass, try again (EX_TEMPFAIL)."""
 
 RECIPE_VERBS: dict[str, tuple[type, Callable[..., None]]] = {
     "train": (training.TrainVerb, training.train),
@@ -41,7 +45,9 @@ VERBS: dict[str, tuple[type, Callable[..., None]]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Of the processes that torchrun starts, one talks and the others only complain.
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     # OpenMP threads that wait by spinning take the cores from the threads that read patches, and on
     # a shared machine from everybody (2 to 4 times slower steps; see docs/log.md). Read by torch's
     # OpenMP when it is first imported, which only the verbs do.
@@ -50,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run(words)
     except ConfigError as error:
         _fail(error, 2)
+    except InterruptedRunError as error:
+        _fail(error, EXIT_INTERRUPTED)
     except EosinError as error:
         _fail(error, 1)
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import final
 
@@ -11,13 +12,14 @@ from eosin.errors import ConfigError
 from eosin.models.huggingface import export_huggingface
 from eosin.progress import Bar, progress_bar
 from eosin.recipes.card import model_card
-from eosin.train.begin import Site
 from eosin.train.checkpoint import load_teacher
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
+from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
+from eosin.train.world import is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -29,22 +31,31 @@ def train_with_progress(
     *,
     backend: SlideBackend | None = None,
     site: Site | None = None,
+    weights: Path | None = None,
 ) -> RunFolder:
     """Train with a progress bar, and name the slides that could not be used.
+
+    Under torchrun the first process shows the bar for all.
 
     Raises:
         EosinError: As `eosin.train.loop.train`.
     """
-    with progress_bar("training", config.steps) as bar:
+    is_main = is_main_process()
+    with ExitStack() as stack:
+        monitors: list[Monitor] = []
+        if is_main:
+            bar = stack.enter_context(progress_bar("training", config.steps))
+            monitors.append(_ProgressMonitor(bar))
         run = train(
             config,
             slides,
             out_dir,
             backend=backend,
             site=site,
-            monitors=[_ProgressMonitor(bar)],
+            weights=weights,
+            monitors=monitors,
         )
-    for path, reason in run.quarantine.items():
+    for path, reason in run.quarantine.items() if is_main else ():
         logger.warning("not used: %s: %s", path, reason)
     return run
 

@@ -18,8 +18,8 @@ from eosin.models.config import vit_config
 from eosin.models.vit import Tokens, VisionTransformer
 from eosin.sampling.grid import GridSampler
 from eosin.tissue.hsv import HSVTissueDetector
-from eosin.train.begin import Site
 from eosin.train.loop import train
+from eosin.train.site import Site
 from train.tiny import tiny_config
 
 GRID = GridSampler(patch_size=64, target_mpp=1.0)

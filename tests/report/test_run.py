@@ -10,8 +10,8 @@ from eosin.evaluate.comparison import ModelComparison, compare_models
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.report.preview import write_preview
 from eosin.report.run import COMPARISON_FILE, write_run_report
-from eosin.train.begin import Site
 from eosin.train.loop import train
+from eosin.train.site import Site
 from train.tiny import tiny_config
 
 

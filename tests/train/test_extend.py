@@ -7,9 +7,9 @@ from torch import nn
 
 from eosin.errors import CheckpointError
 from eosin.stream.manifest import read_manifest
-from eosin.train.begin import Site
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
+from eosin.train.site import Site
 from train.tiny import tiny_config
 
 SITE = Site(device="cpu", num_threads=1, has_manifest=True)

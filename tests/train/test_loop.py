@@ -9,11 +9,11 @@ import torch
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError, TrainingError
 from eosin.recipes import RECIPES
 from eosin.train import loop
-from eosin.train.begin import Site
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
+from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
 from eosin.transforms import ResizeTransform
 from train.tiny import tiny_config

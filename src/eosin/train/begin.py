@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -18,34 +18,16 @@ from eosin.plain import to_plain
 from eosin.tissue.store import MaskStore
 from eosin.train.checkpoint import list_checkpoints, load_newest
 from eosin.train.config import TrainConfig
-from eosin.train.parallel import Layout, lay_out
+from eosin.train.parallel import lay_out
 from eosin.train.precision import fast_bfloat16
 from eosin.train.run_folder import RunFolder
+from eosin.train.site import Site
 from eosin.train.step import initial_model, make_optimizer
 from eosin.train.stream import make_pipeline
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World
 
 logger = logging.getLogger(__name__)
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
-    """What belongs to the machine and not to the run."""
-
-    device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one."""
-    num_threads: int = 2
-    """Threads that read patches ahead, in each process."""
-    layout: Layout = field(default_factory=Layout)
-    """How the networks are laid over devices."""
-    masks: MaskStore | None = None
-    """Tissue masks that are there already; else the run keeps its own."""
-    has_manifest: bool = False
-    """Whether to write down every patch that is trained on; for one process."""
-    extend: bool = False
-    """Whether to go on with a slide list that has changed."""
 
 
 @final

@@ -14,13 +14,14 @@ from eosin.catalog import SlideEntry, Slides
 from eosin.errors import InterruptedRunError, TrainingError
 from eosin.loader import Batch, train_batches
 from eosin.stream.result import PatchResult
-from eosin.train.begin import Session, Site, begin
+from eosin.train.begin import Session, begin
 from eosin.train.checkpoint import save_checkpoint
 from eosin.train.config import TrainConfig
 from eosin.train.monitors import Monitor
 from eosin.train.rates import Rates, RateSchedules
 from eosin.train.run_folder import RunFolder
 from eosin.train.signals import StopRequest
+from eosin.train.site import Site
 from eosin.train.step import is_finite, train_step
 from eosin.train.world import joined_world
 

@@ -1,30 +1,15 @@
 """How the networks are laid over the ranks of a world: compiled, recomputed, cut into shards."""
 
-from dataclasses import dataclass
-from typing import cast, final
+from typing import cast
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from eosin.models.vit import VisionTransformer
+from eosin.train.site import Layout
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
-    """What saves time or memory and changes no number but by rounding."""
-
-    num_replicas: int = 1
-    """Copies of the networks when several processes train, each cut over the ranks of one; the
-    number of nodes is a good choice for networks that fit on one."""
-    compile_blocks: bool = False
-    """Whether torch.compile makes kernels for the blocks; needs a C++ compiler on a CPU."""
-    recompute_blocks: bool = False
-    """Whether activations inside blocks are computed again in the backward pass: a third more
-    time, a fraction of the memory."""
 
 
 def lay_out(model: StudentTeacher, world: World, layout: Layout, *, is_bfloat16: bool) -> None:

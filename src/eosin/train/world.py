@@ -137,6 +137,11 @@ def joined_world(device: str = "auto", *, num_replicas: int = 1) -> Iterator[Wor
             dist.destroy_process_group()
 
 
+def is_main_process() -> bool:
+    """Return whether this process will be the main one, also before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def torch_device(name: str, local_rank: int | None = None) -> torch.device:
     """Return a device by its name.
 

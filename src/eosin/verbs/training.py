@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from eosin.train.config import TrainConfig
+from eosin.train.site import Layout
 from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
 
 
@@ -30,6 +31,10 @@ class TrainVerb:
     """Threads that read patches ahead."""
     extend: bool = False
     """Go on with a slide list that has changed; new slides begin with each lane's next window."""
+    weights: Path | None = None
+    """What a recipe that does not start at random starts from: a Hugging Face folder, Meta's .pth,
+    or a run."""
+    layout: Layout = field(default_factory=Layout)
     manifest: bool = False
     """Write down every patch that is trained on, for `eosin manifest verify`."""
     choice: ChoiceOf = field(default_factory=Choice)
@@ -56,14 +61,15 @@ class ReportVerb:
 
 def train(args: TrainVerb) -> None:
     from eosin.journey import train_with_progress
-    from eosin.train.begin import Site
-    from eosin.train.world import torch_device
+    from eosin.train.site import Site
+    from eosin.train.world import is_main_process, torch_device
 
     site = Site(
         device=args.device,
         num_threads=args.num_threads,
         has_manifest=args.manifest,
         extend=args.extend,
+        layout=args.layout,
     )
     torch_device(args.device)  # refused before slides are looked for, which can take long
     chosen = choose(args.slides, args.choice)
@@ -73,8 +79,10 @@ def train(args: TrainVerb) -> None:
         args.out_dir,
         backend=chosen.backend,
         site=replace(site, masks=chosen.masks),
+        weights=args.weights,
     )
-    print(run.path)
+    if is_main_process():
+        print(run.path)
 
 
 def export(args: ExportVerb) -> None:

@@ -1,0 +1,40 @@
+"""What belongs to the machine and not to the run; needs no torch."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+from eosin.tissue.store import MaskStore
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """What saves time or memory and changes no number but by rounding."""
+
+    num_replicas: int = 1
+    """Copies of the networks when several processes train, each cut over the ranks of one; the
+    number of nodes is a good choice for networks that fit on one."""
+    compile_blocks: bool = False
+    """Whether torch.compile makes kernels for the blocks; needs a C++ compiler on a CPU."""
+    recompute_blocks: bool = False
+    """Whether activations inside blocks are computed again in the backward pass: a third more
+    time, a fraction of the memory."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """Where a run is trained."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one."""
+    num_threads: int = 2
+    """Threads that read patches ahead, in each process."""
+    layout: Layout = field(default_factory=Layout)
+    """How the networks are laid over devices."""
+    masks: MaskStore | None = None
+    """Tissue masks that are there already; else the run keeps its own."""
+    has_manifest: bool = False
+    """Whether to write down every patch that is trained on; for one process."""
+    extend: bool = False
+    """Whether to go on with a slide list that has changed."""
