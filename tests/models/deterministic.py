@@ -24,3 +24,10 @@ def digest(x: Tensor) -> list[float]:
     flat = x.detach().double().flatten()
     weights = sines(flat.numel(), step=0.9, phase=0.1).double()
     return [float(flat[0]), float(flat[1]), float(flat[-1]), float((flat * weights).sum())]
+
+
+def summary(x: Tensor) -> list[float]:
+    """Return the first element, the middle one, the last, the mean and the norm of all."""
+    flat = x.detach().double().flatten()
+    some = [float(flat[i]) for i in (0, len(flat) // 2, -1)]
+    return [*some, float(flat.mean()), float(flat.norm())]

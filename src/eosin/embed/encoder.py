@@ -1,6 +1,5 @@
 """Encoders: RGB images in, tokens out, with all that a model wants done to pixels inside."""
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from eosin.loader import to_model_input
 from eosin.models.config import ViTConfig
 from eosin.models.huggingface import import_huggingface
 from eosin.models.vit import Tokens, VisionTransformer
+from eosin.models.weights import weights_sha256
 from eosin.train.checkpoint import load_teacher
 from eosin.train.run_folder import RunFolder
 from eosin.transforms.resize import resize
@@ -87,16 +87,6 @@ def load_encoder(path: Path, device: torch.device | None = None) -> ViTEncoder:
         f"{path} is neither a run (it has no checkpoints) nor a Hugging Face folder (it has no "
         "config.json); give one that 'eosin train' or 'eosin export' wrote"
     )
-
-
-def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
-    """Return a digest of names, shapes and float32 values, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(state_dict):
-        tensor = state_dict[name].detach().float().cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _from_run(path: Path, device: torch.device | None) -> ViTEncoder:

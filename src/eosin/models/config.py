@@ -93,14 +93,17 @@ class ViTConfig:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadConfig:
-    """The size of a projection head.
+    """The size of a projection head, and whether its prototypes have lengths.
 
-    Source: facebookresearch/dinov2 b8931f7, configs/ssl_default_config.yaml.
+    Source: facebookresearch/dinov2 b8931f7, configs/ssl_default_config.yaml; facebookresearch/dino,
+    vision_transformer.py (`norm_last_layer`, the lengths).
     """
 
     num_prototypes: int = 65536
     hidden_dim: int = 2048
     bottleneck_dim: int = 256
+    trains_lengths: bool = True
+    """Whether the lengths of prototypes are trained, as in DINOv2, or stay 1, as in DINO."""
 
     def __post_init__(self) -> None:
         for name in ("num_prototypes", "hidden_dim", "bottleneck_dim"):

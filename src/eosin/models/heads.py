@@ -21,7 +21,7 @@ _LEGACY_NAMES = {
 class DINOHead(nn.Module):
     """Three layers, the unit sphere, and the cosine to each prototype times its length.
 
-    The lengths start at 1 and are trained, as in DINOv2 (DINO froze them).
+    The lengths start at 1; whether they stay there is the configuration's to say.
 
     Source: facebookresearch/dinov2 b8931f7, layers/dino_head.py (names and numbers).
     """
@@ -42,7 +42,9 @@ class DINOHead(nn.Module):
         self.last_layer = weight_norm(
             nn.Linear(config.bottleneck_dim, config.num_prototypes, bias=False)
         )
-        nn.init.ones_(self.last_layer.get_parameter("parametrizations.weight.original0"))
+        lengths = self.last_layer.get_parameter("parametrizations.weight.original0")
+        nn.init.ones_(lengths)
+        lengths.requires_grad_(config.trains_lengths)
 
     def forward(self, tokens: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch prototypes"]:
         """Return the score of every prototype, before any temperature."""

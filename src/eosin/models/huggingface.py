@@ -5,6 +5,7 @@ computes without a difference is exported; anything else is refused.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from torch import Tensor
 from eosin.atomic import atomic_path
 from eosin.errors import CheckpointError, ConfigError, InputError
 from eosin.models.config import ViTConfig
+from eosin.models.positions import resample_positions
+
+logger = logging.getLogger(__name__)
 
 JsonValue = int | float | bool | str | list[str]
 
@@ -94,6 +98,34 @@ def from_huggingface(
     for ours, parts in fused.items():
         state_dict[ours] = torch.cat([tensors[part] for part in parts])
     return state_dict, config
+
+
+def resampled_for_huggingface(
+    state_dict: Mapping[str, Tensor], config: ViTConfig, *, input_size_px: int
+) -> tuple[dict[str, Tensor], ViTConfig, str]:
+    """Return a model that transformers computes exactly, and a sentence for the card.
+
+    A model that interpolates positions as transformers does is returned as it is, and the sentence
+    is empty. Any other gets its positions resampled to `input_size_px`, once and by its own rule:
+    there it computes what it did, and at other sizes something a little different. A warning says
+    so as well.
+
+    Raises:
+        ConfigError: If patches do not fill `input_size_px`.
+        CheckpointError: If the state dict has no positions of the size that the model stores.
+    """
+    if _is_exact(config):
+        return dict(state_dict), config, ""
+    resampled, target = resample_positions(state_dict, config, input_size_px)
+    note = (
+        f"Positions were resampled from {config.grid_size} x {config.grid_size} to "
+        f"{target.grid_size} x {target.grid_size} patches (offset {config.interpolate_offset}, "
+        f"{'with' if config.is_antialiased else 'without'} smoothing): at {input_size_px} x "
+        f"{input_size_px} px these weights compute what was trained; at other sizes transformers "
+        "interpolates in another way than training did."
+    )
+    logger.warning("%s", note)
+    return resampled, replace(target, antialias=None), note
 
 
 def export_huggingface(
@@ -198,18 +230,19 @@ def _check_names(tensors: Mapping[str, Tensor], expected: set[str], what: str) -
         )
 
 
+def _is_exact(config: ViTConfig) -> bool:
+    """Return whether transformers interpolates positions as the model does."""
+    return config.interpolate_offset == 0 and config.is_antialiased == (config.num_registers > 0)
+
+
 def _refuse_inexact(config: ViTConfig) -> None:
-    if config.interpolate_offset != 0:
+    if not _is_exact(config):
         raise ConfigError(
-            f"interpolate_offset={config.interpolate_offset}: transformers interpolates positions "
-            "without an offset, so the exported model would differ; train with "
-            "interpolate_offset=0.0, or resample pos_embed to the size you use and set it to 0.0"
-        )
-    if config.is_antialiased != (config.num_registers > 0):
-        raise ConfigError(
-            f"antialias={config.antialias} with num_registers={config.num_registers}: transformers "
-            "smooths positions with registers only, so the exported model would differ; "
-            "train with antialias=None"
+            f"interpolate_offset={config.interpolate_offset} and antialias={config.antialias} with "
+            f"num_registers={config.num_registers}: transformers interpolates positions without an "
+            "offset and smooths them with registers only, so the exported model would differ; "
+            "train with interpolate_offset=0.0 and antialias=None, or resample the positions to "
+            "the size you use (resampled_for_huggingface)"
         )
 
 
