@@ -78,7 +78,9 @@ def test_tiles_that_are_all_the_same_have_no_spread():
 
 
 def test_features_that_are_not_finite_have_gauges_that_are_no_numbers():
-    assert all(math.isnan(gauge) for gauge in spread_gauges(torch.full((4, 8), math.inf), kappa=5.0))
+    assert all(
+        math.isnan(gauge) for gauge in spread_gauges(torch.full((4, 8), math.inf), kappa=5.0)
+    )
 
 
 def test_the_class_token_is_compared_with_each_patch():

@@ -4,7 +4,7 @@ Everything here is a `Monitor`; what they return joins `metrics.jsonl`, under th
 
 On the bank, a few hundred tiles that the run does not sample (`bank.py`, `bank_watch.py`):
 
-    watch_kde                   log-density of the class tokens; kappa when all are the same, ~0 good
+    watch_kde                   log-density of the class tokens; kappa when all are the same
     watch_mean_cosine           of two tiles' class tokens; 1 when all are the same
     watch_feature_std           of normalized class tokens times sqrt(dim); 0 when all are the same
     watch_rankme                directions that class tokens use, 1 to the smaller of tiles and dim

@@ -63,7 +63,12 @@ def teacher_features(
     # parameters of a sharded network are gathered for all of them at once.
     mine = torch.arange(world.rank * share, (world.rank + 1) * share) % len(images)
     with _looking(model.teacher), _precision(model, world.device):
-        rows = torch.cat([_features(model, images[part], world) for part in mine.split(BATCH_SIZE)])
+        rows = torch.cat(
+            [
+                _features(model, images[mine[begin : begin + BATCH_SIZE]], world)
+                for begin in range(0, share, BATCH_SIZE)
+            ]
+        )
     gathered = _gathered(rows, world)[: len(images)]
     dim = (gathered.shape[1] - 1) // 2
     return TeacherFeatures(gathered[:, :dim], gathered[:, dim : 2 * dim], gathered[:, -1])

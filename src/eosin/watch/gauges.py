@@ -115,9 +115,7 @@ class ChoiceGauges(NamedTuple):
     """Exponential of the entropy of the first choices: 1 when all tiles have the same one."""
 
 
-def choice_gauges(
-    logits: Float[Tensor, "tiles prototypes"], *, temperature: float
-) -> ChoiceGauges:
+def choice_gauges(logits: Float[Tensor, "tiles prototypes"], *, temperature: float) -> ChoiceGauges:
     """Return how a teacher's scores of prototypes, sharpened, are spread.
 
     Args:

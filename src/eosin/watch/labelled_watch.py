@@ -1,0 +1,153 @@
+"""Asks the teacher for the classes of labelled tiles every so many steps.
+
+folder/train/CLASS/*.png  and  folder/test/CLASS/*.png     test tiles are told by train tiles
+folder/CLASS/*.png                                         each fold by the others
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from eosin.catalog.entry import PATIENT_COLUMN
+from eosin.catalog.tcga import tcga_columns
+from eosin.errors import ConfigError, InputError
+from eosin.evaluate.knn import Knn
+from eosin.evaluate.labelled import LabelledTiles
+from eosin.train.monitors import Monitor
+from eosin.train.student_teacher import StudentTeacher
+from eosin.transforms.resize import resize
+from eosin.watch.features import teacher_features
+from eosin.watch.probes import Accuracies, cross_knn_accuracies, knn_accuracies
+from eosin.watch.schedule import Looks
+
+KNN = Knn()
+NUM_FOLDS = 5
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LabelledSet:
+    """Labelled tiles, all of one part, or a part that is known and one that is asked."""
+
+    known: LabelledTiles
+    asked: LabelledTiles | None
+    """None where folds of `known` are asked in turn."""
+
+    @classmethod
+    def from_folder(cls, folder: Path, max_tiles: int) -> "LabelledSet":
+        """List the tiles of a folder.
+
+        Tiles whose name begins with a TCGA barcode are grouped by patient, others stand alone.
+
+        Args:
+            folder: Holds class folders, or `train` and `test` that do.
+            max_tiles: Of each part; of more, the same ones are taken each time, class by class.
+
+        Raises:
+            InputError: If there are fewer than two classes, one without images, or other classes
+                in the two parts.
+        """
+        if not (folder / "train").is_dir():
+            return cls(known=_thinned(_listed(folder), max_tiles), asked=None)
+        known, asked = (_thinned(_listed(folder / part), max_tiles) for part in ("train", "test"))
+        if known.class_names != asked.class_names:
+            raise InputError(
+                f"{folder}: train has the classes {', '.join(known.class_names)} and test "
+                f"{', '.join(asked.class_names)}; give both the same"
+            )
+        return cls(known=known, asked=asked)
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of all parts."""
+        return len(self.known) + (0 if self.asked is None else len(self.asked))
+
+
+@final
+class LabelledWatch(Monitor):
+    """Tells the classes of labelled tiles by their neighbours."""
+
+    def __init__(self, tiles: LabelledSet, looks: Looks, *, size_px: int) -> None:
+        """Watch labelled tiles.
+
+        Args:
+            tiles: Which ones; read when the run starts, and held.
+            looks: When to look.
+            size_px: Side that tiles are resized to.
+        """
+        self._tiles = tiles
+        self._looks = looks
+        self._size_px = size_px
+        self._images: Tensor | None = None
+
+    def run_started(self, first_step: int, num_steps: int) -> None:
+        parts = [self._tiles.known, *([] if self._tiles.asked is None else [self._tiles.asked])]
+        images = [_square(tiles, index) for tiles in parts for index in range(len(tiles))]
+        resized = [np.asarray(resize(image, self._size_px)) for image in images]
+        self._images = torch.from_numpy(np.stack(resized))
+
+    def step_done(
+        self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
+    ) -> Mapping[str, float | int]:
+        if self._images is None or not self._looks.is_due(step):
+            return {}
+        look_start = time.perf_counter()
+        features = teacher_features(model, self._images).joined.cpu().numpy()
+        if not np.isfinite(features).all():
+            return {}
+        told = self._told(features)
+        return {
+            "watch_knn_accuracy": told.plain,
+            "watch_knn_balanced_accuracy": told.balanced,
+            "watch_labelled_s": time.perf_counter() - look_start,
+        }
+
+    def _told(self, features: np.ndarray) -> Accuracies:
+        tiles = self._tiles
+        known = tiles.known.with_features(features[: len(tiles.known)])
+        if tiles.asked is None:
+            return cross_knn_accuracies(KNN, known, num_folds=NUM_FOLDS)
+        asked = tiles.asked.with_features(features[len(tiles.known) :])
+        return knn_accuracies(KNN, known, asked)
+
+
+def _listed(folder: Path) -> LabelledTiles:
+    return LabelledTiles.from_folder(folder, group_of=_group)
+
+
+def _group(path: Path) -> str:
+    return str(tcga_columns(path.name).get(PATIENT_COLUMN) or path)
+
+
+def _thinned(tiles: LabelledTiles, max_tiles: int) -> LabelledTiles:
+    """Return at most so many tiles, spread evenly over the list, which is sorted by class."""
+    if max_tiles < len(tiles.class_names):
+        raise ConfigError(
+            f"labelled_max_tiles={max_tiles} must be at least the {len(tiles.class_names)} classes"
+        )
+    if len(tiles) <= max_tiles:
+        return tiles
+    rows = np.linspace(0, len(tiles) - 1, max_tiles).round().astype(int)
+    return LabelledTiles(
+        paths=tuple(tiles.paths[row] for row in rows),
+        labels=tiles.labels[rows],
+        class_names=tiles.class_names,
+        groups=tuple(tiles.groups[row] for row in rows),
+    )
+
+
+def _square(tiles: LabelledTiles, index: int) -> UInt8[np.ndarray, "size size 3"]:
+    tile = tiles.read(index)
+    if tile.shape[0] != tile.shape[1]:
+        raise InputError(
+            f"{tiles.paths[index]} is {tile.shape[1]} x {tile.shape[0]} px; cut tiles to squares, "
+            "since resizing would stretch them"
+        )
+    return tile
