@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -57,3 +59,15 @@ def test_the_lengths_of_prototypes_are_trained():
 def test_a_token_that_becomes_zero_gives_zeros_and_not_nan(dtype: torch.dtype):
     head = DINOHead(48, SMALL).to(dtype)
     assert (head(torch.zeros(1, 48, dtype=dtype)) == 0).all()
+
+
+def test_lengths_that_are_not_trained_stay_one_and_prototypes_learn_their_directions():
+    # Source: facebookresearch/dino, vision_transformer.py, norm_last_layer=True.
+    head = DINOHead(48, replace(SMALL, trains_lengths=False))
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0.4)
+    before = head.last_layer.weight.detach().clone()
+    head(sines(4, 48)).pow(2).sum().backward()
+    optimizer.step()
+    assert torch.allclose(head.last_layer.weight.norm(dim=1), torch.ones(20), atol=1e-6)
+    assert not torch.allclose(head.last_layer.weight, before, atol=1e-2)
+    assert set(head.state_dict()) == set(DINOHead(48, SMALL).state_dict())

@@ -27,11 +27,13 @@ from eosin.models.config import ViTConfig
 from eosin.models.heads import rename_legacy_head
 from eosin.models.huggingface import import_huggingface
 from eosin.models.meta_names import inferred_config, split_network, without_wrappers
+from eosin.models.positions import metas_rule
 from eosin.plain import from_plain
 
 logger = logging.getLogger(__name__)
 
 _TEACHER_FILE = "teacher.safetensors"
+_HUGGING_FACE = "Hugging Face folder"
 _NESTED_IN = ("teacher", "model", "state_dict")
 """Where checkpoints keep the weights; some have one in another."""
 
@@ -56,6 +58,11 @@ class SourceWeights:
     sha256: str
     """Of the backbone, by `weights_sha256`."""
 
+    @property
+    def trained_with(self) -> ViTConfig:
+        """The way of interpolating positions in training; Meta's where a folder does not say it."""
+        return metas_rule(self.config) if self.format == _HUGGING_FACE else self.config
+
 
 def read_weights(path: Path) -> SourceWeights:
     """Return the weights in a file or folder, on the CPU.
@@ -79,7 +86,7 @@ def read_weights(path: Path) -> SourceWeights:
         return _from_checkpoint(path)
     if (path / "config.json").is_file():
         backbone, config = import_huggingface(path)
-        return _source(path, "Hugging Face folder", {"backbone": backbone}, config)
+        return _source(path, _HUGGING_FACE, {"backbone": backbone}, config)
     raise InputError(
         f"{path} holds no weights: neither config.json (Hugging Face) nor checkpoints (a run) nor "
         f"{_TEACHER_FILE} (a checkpoint) is in it"
