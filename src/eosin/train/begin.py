@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -13,6 +13,9 @@ from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides
 from eosin.errors import ConfigError
 from eosin.loader import Share
+from eosin.models.positions import position_shift
+from eosin.models.start import start_from
+from eosin.models.weights import read_weights
 from eosin.pipeline import PatchPipeline
 from eosin.plain import to_plain
 from eosin.tissue.store import MaskStore
@@ -151,19 +154,41 @@ def _claim(run: RunFolder, config: TrainConfig, stack: ExitStack) -> bool:
 def _take_weights(
     model: StudentTeacher, weights: Path | None, run: RunFolder, world: World
 ) -> None:
-    """Put the weights that the run starts from into both networks."""
-    start = model.config.start
-    if start == "random" and weights is not None:
-        raise ConfigError(
-            f"weights={weights} would not be used, as the run starts at random; say start=backbone "
-            "(--start backbone) or start=run"
-        )
-    if start != "random" and weights is None:
+    """Put the weights that the run starts from into both networks, and write down which."""
+    start, config = model.config.start, model.config.model
+    if start == "random":
+        if weights is not None:
+            raise ConfigError(
+                f"weights={weights} would not be used, as the run starts at random; say "
+                "start=backbone (--start backbone) or start=run"
+            )
+        return
+    if weights is None:
         kind = "a backbone, such as facebook/dinov2-giant" if start == "backbone" else "a run"
         raise ConfigError(
             f"start={start!r} needs the weights of {kind}: give its folder or file (--weights), or "
             "say start=random"
         )
+    source = read_weights(weights)
+    report = start_from(model.student, model.teacher, source, with_heads=start == "run")
+    sides_px = [model.config.data.crop_size(kind) for kind in model.config.data.kinds]
+    shifts = position_shift(
+        model.student["backbone"].state_dict(),
+        config,
+        sides_px,
+        trained_with=source.trained_with,
+    )
+    logger.info("%s", report.summary())
+    for side_px, shift in shifts.items():
+        logger.info(
+            "positions of crops of %d px differ by %.2f %% from those that the weights were "
+            "trained with",
+            side_px,
+            100 * shift,
+        )
+    by_side = {str(side_px): shift for side_px, shift in shifts.items()}
+    start_record = {**asdict(report), "position_shift": by_side}
+    world.on_main(lambda: run.write_start(start_record))
 
 
 def _write_down(run: RunFolder, pipeline: PatchPipeline, first_step: int) -> None:

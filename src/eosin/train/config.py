@@ -59,9 +59,8 @@ class DataConfig:
                 f"views are named {', '.join(names)}; training needs two that begin with "
                 f"'{GLOBAL}', and all others must begin with '{LOCAL}'"
             )
-        self.crop_size(GLOBAL)
-        if len(names) > num_global:
-            self.crop_size(LOCAL)
+        for kind in self.kinds:
+            self.crop_size(kind)
 
     def crop_size(self, kind: str) -> int:
         """Return the side of the crops whose names begin with `kind`, in pixels."""
@@ -72,6 +71,11 @@ class DataConfig:
                 f"{kind} views need a RandomResizedCrop of one size, and have {sorted(sizes)}"
             )
         return sizes.pop()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the names of views begin with: `global`, and `local` where there are such views."""
+        return (GLOBAL, LOCAL) if self.num_local else (GLOBAL,)
 
     @property
     def global_px(self) -> int:
@@ -231,7 +235,7 @@ class TrainConfig:
                 f"optim.warmup_steps={self.optim.warmup_steps} must be at most steps={self.steps}; "
                 "shorten it (--optim.warmup-steps) or train longer"
             )
-        for kind in (GLOBAL, LOCAL)[: 1 + (self.data.num_local > 0)]:
+        for kind in self.data.kinds:
             size = self.data.crop_size(kind)
             if size % self.model.patch_size:
                 raise ConfigError(

@@ -1,5 +1,6 @@
 """How the networks are laid over the ranks of a world: compiled, recomputed, cut into shards."""
 
+import warnings
 from typing import cast
 
 import torch
@@ -19,6 +20,9 @@ def lay_out(model: StudentTeacher, world: World, layout: Layout, *, is_bfloat16:
     float32. The student stays gathered from its forward to its backward pass. The teacher has no
     backward pass that would free it, and must not be met again as it was before its last update.
     """
+    if world.mesh is not None:
+        # The tokens of a backbone are views of one tensor, and nobody writes into them.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     for network in (model.student, model.teacher):
         backbone = cast(VisionTransformer, network["backbone"])
         backbone.recomputes_blocks = layout.recompute_blocks

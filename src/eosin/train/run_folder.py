@@ -87,7 +87,7 @@ class RunFolder:
         else:
             write_atomic(config_path, json.dumps(config, indent=1))
 
-    def write_start(self, start: Plain) -> None:
+    def write_start(self, start: Mapping[str, object]) -> None:
         """Write down which weights the run starts from."""
         write_atomic(self.path / "start.json", json.dumps(start, indent=1))
 
