@@ -5,7 +5,12 @@ import torch
 
 from eosin.losses.cross_entropy import soft_cross_entropy
 from eosin.losses.dino import dino_loss
-from eosin.losses.sinkhorn import sinkhorn_knopp
+from eosin.losses.sinkhorn import (
+    centered_softmax,
+    score_totals,
+    sinkhorn_knopp,
+    updated_center,
+)
 from models.deterministic import sines
 
 TEACHER = sines(6, 8)
@@ -54,3 +59,23 @@ def test_a_global_crop_is_not_compared_with_itself():
 def test_without_local_crops_their_part_is_zero():
     targets = torch.softmax(sines(2, 3, 8), dim=-1)
     assert float(dino_loss(sines(2, 3, 8), torch.zeros(0, 3, 8), targets).local_crops) == 0.0
+
+
+def test_two_steps_of_dino_are_those_of_its_first_version():
+    # Source: facebookresearch/dino 7c446df, main_dino.py, DINOLoss with 5 crops, 0.07 for targets.
+    center = torch.zeros(8)
+    expected = [
+        (10.029426, 2.1461747, 0.006563, -0.008283),
+        (9.7082663, 2.4864473, 0.005127, -0.011141),
+    ]
+    for step, (value, gradient_norm, first, last) in enumerate(expected):
+        teacher = sines(8, 8, phase=1.3 + step)
+        student = sines(20, 8, step=0.71, phase=0.2 + step).requires_grad_()
+        views = student.view(5, 4, 8)
+        targets = centered_softmax(teacher, center=center, temperature=0.07).view(2, 4, 8)
+        loss = torch.stack(list(dino_loss(views[:2], views[2:], targets))).sum()
+        loss.backward()
+        center = updated_center(center, [score_totals(teacher)])
+        assert float(loss.detach()) == pytest.approx(value, rel=1e-6)
+        assert float(student.grad.norm()) == pytest.approx(gradient_norm, rel=1e-6)
+        assert [float(center[0]), float(center[-1])] == pytest.approx([first, last], abs=2e-6)

@@ -1,5 +1,7 @@
 """Golden values: facebookresearch/dinov2 b8931f7, utils/param_groups.py."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -89,6 +91,24 @@ def test_a_head_has_its_last_layer_apart_which_decays_in_both_parts():
     ]
     assert [len(group["params"]) for group in groups] == [3, 3, 2]
     assert {group["lr_multiplier"] for group in groups} == {1.0}
+
+
+def test_lengths_of_prototypes_that_stand_still_are_in_no_group():
+    size = {"num_prototypes": 128, "hidden_dim": 96, "bottleneck_dim": 32}
+    head = DINOHead(64, HeadConfig(**size, trains_lengths=False))
+    lengths = head.last_layer.get_parameter("parametrizations.weight.original0")
+    grouped = [p for group in head_groups(head) for p in group["params"]]
+    assert len(grouped) == len(list(head.parameters())) - 1
+    assert not any(p is lengths for p in grouped)
+
+
+def test_a_frozen_backbone_has_no_rate_while_heads_learn():
+    model = VisionTransformer(vit_config("nano", image_size=56))
+    head = DINOHead(192, HeadConfig(num_prototypes=16, hidden_dim=8, bottleneck_dim=4))
+    optimizer = torch.optim.AdamW([*backbone_groups(model, depth=6), *head_groups(head)])
+    set_rates(optimizer, replace(RATES, backbone_lr=0.0, last_layer_lr=0.1))
+    rates = {(group["is_backbone"], group["lr"]) for group in optimizer.param_groups}
+    assert rates == {(True, 0.0), (False, 0.1)}
 
 
 def test_rates_are_the_schedules_times_the_multipliers():

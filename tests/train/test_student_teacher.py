@@ -5,6 +5,8 @@ import torch
 
 from eosin.losses.kde import kde_loss
 from eosin.train.config import LossConfig
+from eosin.train.param_groups import set_rates
+from eosin.train.rates import RateSchedules
 from eosin.train.step import initial_model, make_optimizer
 from eosin.train.student_teacher import StudentTeacher, collapse_gauges
 from train.tiny import tiny_config
@@ -107,6 +109,79 @@ def test_softmax_centring_keeps_a_running_centre_that_starts_a_step_late():
     assert model.dino_center.abs().max() > 0
     assert model.ibot_center.abs().max() > 0
     assert terms_of(model) != first
+
+
+def test_a_center_moves_once_a_step_to_the_mean_over_its_parts():
+    losses = LossConfig(centering="softmax")
+    whole = initial_model(tiny_config(losses=losses))
+    in_parts = initial_model(tiny_config(losses=losses, accumulation_steps=2))
+    global_crops, all_masks = (
+        crops(56, 2).unflatten(0, (2, BATCH)),
+        masks().unflatten(0, (2, BATCH)),
+    )
+    nothing = torch.empty(0, 3, 1, 1)
+    whole.losses(global_crops.flatten(0, 1), nothing, all_masks.flatten(0, 1), 0.05)
+    for half in (slice(0, 2), slice(2, 4)):
+        part = global_crops[:, half].flatten(0, 1), nothing, all_masks[:, half].flatten(0, 1)
+        in_parts.losses(*part, 0.05)
+    for model in (whole, in_parts):
+        model.update_teacher(1.0)
+    assert torch.allclose(in_parts.dino_center, whole.dino_center, atol=1e-7)
+    assert torch.allclose(in_parts.ibot_center, whole.ibot_center, atol=1e-7)
+
+
+def test_a_skipped_step_leaves_no_trace_in_the_centers():
+    config = tiny_config(losses=LossConfig(centering="softmax"))
+    skipping, straight = initial_model(config), initial_model(config)
+    skipping.losses(crops(56, 2) * torch.nan, crops(28, 2), masks(), 0.05)
+    for model in (skipping, straight):
+        model.losses(crops(56, 2), crops(28, 2), masks(), 0.05)
+        model.update_teacher(1.0)
+    assert torch.equal(skipping.dino_center, straight.dino_center)
+    assert torch.equal(skipping.ibot_center, straight.ibot_center)
+
+
+def test_without_weight_there_is_no_ibot_and_nothing_is_hidden():
+    model = initial_model(tiny_config(losses=LossConfig(ibot_weight=0.0)))
+    assert set(model.parts) == {"backbone", "dino_head"}
+    terms = terms_of(model)
+    assert set(terms) == {"loss_dino_local", "loss_dino_global", "loss_kde"}
+    torch.manual_seed(0)
+    unmasked, _ = model.losses(crops(56, 2), crops(28, 2), torch.zeros_like(masks()), 0.05)
+    assert {name: float(term.detach()) for name, term in unmasked.items()} == terms
+
+
+def test_without_ibot_nothing_moves_the_mask_token():
+    config = tiny_config(losses=LossConfig(ibot_weight=0.0))
+    model = initial_model(config)
+    token = model.student["backbone"].mask_token
+    optimizer = make_optimizer(model, config)
+    assert not any(p is token for group in optimizer.param_groups for p in group["params"])
+
+
+def test_with_the_backbone_frozen_a_step_moves_only_the_heads():
+    tiny = tiny_config()
+    config = replace(tiny, optim=replace(tiny.optim, freeze_backbone_steps=2, warmup_steps=0))
+    model = initial_model(config)
+    optimizer = make_optimizer(model, config)
+    schedules = RateSchedules(config)
+    moved = []
+    for step in range(3):
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        terms, _ = model.losses(crops(56, 2), crops(28, 2), masks(), 0.05)
+        torch.stack(list(terms.values())).sum().backward()
+        rates = schedules.at(step)
+        set_rates(optimizer, rates)
+        optimizer.step()
+        optimizer.zero_grad()
+        model.update_teacher(rates.teacher_momentum)
+        after = dict(model.named_parameters())
+        moved.append({name for name, then in before.items() if not torch.equal(then, after[name])})
+    heads = {"student.dino_head", "student.ibot_head", "teacher.dino_head", "teacher.ibot_head"}
+    for names in moved[:2]:
+        assert {".".join(name.split(".")[:2]) for name in names} == heads
+    assert any(name.startswith("student.backbone.blocks") for name in moved[2])
+    assert any(name.startswith("teacher.backbone.blocks") for name in moved[2])
 
 
 def test_without_local_crops_only_the_global_pairs_count():
