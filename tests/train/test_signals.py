@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pickle
 import signal
@@ -22,9 +23,10 @@ def test_a_signal_asks_to_stop_and_the_process_lives_on(number: signal.Signals):
 
 
 def test_a_second_interrupt_does_not_wait():
-    with pytest.raises(KeyboardInterrupt), StopRequest():
+    with StopRequest():
         send(signal.SIGINT)
-        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
 
 
 def test_a_second_signal_of_the_cluster_changes_nothing():
@@ -36,9 +38,9 @@ def test_a_second_signal_of_the_cluster_changes_nothing():
 
 def test_handlers_are_put_back_even_after_an_error():
     before = [signal.getsignal(number) for number in ASKS_TO_STOP]
-    with pytest.raises(ValueError, match="a step failed"), StopRequest():
+    with contextlib.suppress(ZeroDivisionError), StopRequest():
         assert signal.getsignal(signal.SIGTERM) != before[0]
-        raise ValueError("a step failed")
+        1 / 0  # noqa: B018
     assert [signal.getsignal(number) for number in ASKS_TO_STOP] == before
 
 
