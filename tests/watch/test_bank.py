@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eosin.backends.patch import read_patch
 from eosin.backends.auto import AutoBackend
+from eosin.backends.patch import read_patch
 from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError
 from eosin.train.stream import make_pipeline
