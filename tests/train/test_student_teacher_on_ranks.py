@@ -76,7 +76,6 @@ def step_on_two_ranks(model: StudentTeacher) -> list[Outcome]:
 SMALL_HEAD = HeadConfig(num_prototypes=32, hidden_dim=16, bottleneck_dim=8)
 
 
-@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module .* returned a view tensor")
 @pytest.mark.parametrize(
     "run",
     [

@@ -1,5 +1,6 @@
 """The iBOT loss: behind mask tokens, predict what the teacher says of the hidden patches."""
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -26,6 +27,9 @@ def ibot_loss(
     Source: facebookresearch/dinov2 b8931f7, loss/ibot_patch_loss.py.
     """
     per_patch = soft_cross_entropy(student_logits, targets, temperature=student_temperature)
-    num_masked = masks.sum(dim=1, keepdim=True).clamp(min=1)
-    weights = (1 / num_masked).expand(masks.shape)[masks]
+    num_masked = masks.sum(dim=1)
+    # The size is known, so that a GPU need not be asked for it.
+    weights = torch.repeat_interleave(
+        1 / num_masked.clamp(min=1), num_masked, output_size=len(per_patch)
+    )
     return (per_patch * weights).sum() / len(masks)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -87,6 +87,8 @@ class StudentTeacher(nn.Module):
         """
         weights = self.config.losses
         has_ibot = _has_ibot(self.config)
+        # Found before the networks run, for a GPU is waited for here.
+        hidden = masks.flatten().nonzero().squeeze(1)
         teacher_tokens, dino_targets = self._dino_targets(global_crops, teacher_temperature)
         tokens: Tokens = self.student["backbone"](global_crops, masks if has_ibot else None)
         dino = dino_loss(
@@ -101,8 +103,8 @@ class StudentTeacher(nn.Module):
         }
         if has_ibot:
             ibot = ibot_loss(
-                self._ibot_head(self.student)(tokens.patches[masks]).float(),
-                self._ibot_targets(teacher_tokens.patches[masks], teacher_temperature),
+                self._ibot_head(self.student)(_patches_at(hidden, tokens)).float(),
+                self._ibot_targets(_patches_at(hidden, teacher_tokens), teacher_temperature),
                 masks,
                 student_temperature=weights.student_temperature,
             )
@@ -176,6 +178,10 @@ class StudentTeacher(nn.Module):
 
 def _by_view(logits: Float[Tensor, "crops k"], *, num_views: int) -> Float[Tensor, "views batch k"]:
     return logits.float().reshape(num_views, -1, logits.shape[-1])
+
+
+def _patches_at(indices: Integer[Tensor, " masked"], tokens: Tokens) -> Float[Tensor, "masked dim"]:
+    return tokens.patches.flatten(0, 1).index_select(0, indices)
 
 
 def _has_ibot(config: TrainConfig) -> bool:
