@@ -1,10 +1,11 @@
 """Exported models are loaded by transformers in a process of its own that never imports eosin."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eosin.errors import CheckpointError, ConfigError, InputError
-from eosin.models.config import ViTConfig
+from eosin.loader import to_model_input
+from eosin.models.config import ViTConfig, vit_config
 from eosin.models.huggingface import (
     export_huggingface,
     from_huggingface,
     import_huggingface,
+    resampled_for_huggingface,
     to_huggingface,
 )
+from eosin.models.pooling import pooled
 from eosin.models.vit import VisionTransformer
+from eosin.models.weights import read_weights
+from eosin.recipes import recipe_config
+from eosin.recipes.card import model_card
 from models.deterministic import fill
 
 SMALL = ViTConfig(embed_dim=48, depth=2, num_heads=3)
@@ -30,7 +37,19 @@ CASES = {
     for ffn in ("mlp", "swiglu")
     for num_registers in (0, 4)
 }
+NAMED = {
+    f"{size}_{num_registers}": replace(
+        vit_config(size, image_size=518, num_registers=num_registers), depth=depth
+    )
+    for size, depth in (("small", 12), ("base", 2), ("large", 1), ("giant2", 1))
+    for num_registers in (0, 4)
+}
+"""With Meta's grid of positions. All sizes with all blocks were compared outside these tests, at
+224 and masked at 224 x 280 px, small to large at 392 and masked at 98 px too (transformers 5.23,
+torch 2.13): each difference was 0.0."""
 SIZES = {"stored": (224, 224), "larger": (392, 392), "smaller": (98, 98), "wide": (224, 280)}
+PHOTOS = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+NANO = recipe_config("nano_cpu")
 NORMALIZATION = {"mean": (0.7, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
 
 
@@ -44,21 +63,24 @@ def one_thread() -> Iterator[None]:
 
 
 def perturbed(config: ViTConfig) -> VisionTransformer:
-    """Return a model whose LayerScales are far from 1 and of both signs."""
+    """Return a model whose LayerScales are far from 1 and of both signs, the same each time."""
     generator = torch.Generator().manual_seed(0)
-    model = VisionTransformer(config).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = VisionTransformer(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     return model
 
 
-def save_outputs(folder: Path, model: VisionTransformer) -> None:
+def save_outputs(folder: Path, model: VisionTransformer, sizes: Iterable[str], batch: int) -> None:
     generator = torch.Generator().manual_seed(1)
-    for name, size in SIZES.items():
-        images = torch.randn(2, 3, *size, generator=generator)
+    for name in sizes:
+        size = SIZES[name]
+        images = torch.randn(batch, 3, *size, generator=generator)
         patches = size[0] * size[1] // 14**2
-        masks = torch.rand(2, patches, generator=generator) > 0.6 if name == "wide" else None
+        masks = torch.rand(batch, patches, generator=generator) > 0.6 if name == "wide" else None
         with torch.no_grad():
             cls, registers, others = model(images, masks)
         np.save(folder / f"images_{name}.npy", images.numpy())
@@ -82,8 +104,15 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     for name, config in {**CASES, "swapped": SMALL}.items():
         model = perturbed(config)
         folder = root / name
-        export_huggingface(folder, model.state_dict(), config, **NORMALIZATION, card="# Card\n")
-        save_outputs(folder, model)
+        run = replace(NANO, model=config, data=replace(NANO.data, **NORMALIZATION))
+        card = model_card("a run", run, step=1)
+        export_huggingface(folder, model.state_dict(), config, **NORMALIZATION, card=card)
+        save_outputs(folder, model, SIZES, batch=2)
+        np.save(folder / "photos.npy", PHOTOS)
+    for name, config in NAMED.items():
+        model = perturbed(config)
+        export_huggingface(root / name, model.state_dict(), config, **NORMALIZATION, card="")
+        save_outputs(root / name, model, ["wide"], batch=1)
     swap_query_and_key(root / "swapped")
     reader = Path(__file__).with_name("huggingface_reader.py")
     done = subprocess.run(
@@ -94,13 +123,74 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: {**answer, "folder": root / name} for name, answer in found.items()}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_transformers_computes_the_same_to_the_last_bit(answers: dict[str, dict], case: str):
     assert answers[case]["differences"] == dict.fromkeys(SIZES, 0.0)
     assert answers[case]["loading"] == []
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_size_is_computed_the_same_to_the_last_bit(answers: dict[str, dict], name: str):
+    assert answers[name]["differences"] == {"wide": 0.0}
+    assert answers[name]["loading"] == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_snippet_of_the_card_gives_the_embedding_without_registers(
+    answers: dict[str, dict], case: str
+):
+    folder = answers[case]["folder"]
+    pixels = torch.from_numpy(np.load(folder / "pixels.npy"))
+    mean, std = NORMALIZATION["mean"], NORMALIZATION["std"]
+    ours = to_model_input(torch.from_numpy(PHOTOS), mean, std, torch.device("cpu"))
+    assert torch.allclose(pixels, ours, atol=1e-5)
+    with torch.no_grad():
+        expected = pooled(perturbed(CASES[case])(pixels), "cls+mean")
+    assert torch.equal(torch.from_numpy(np.load(folder / "embedding.npy")), expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_transformers_saves_is_read_with_every_tensor(answers: dict[str, dict], case: str):
+    source = read_weights(answers[case]["folder"] / "saved_again")
+    state_dict = perturbed(CASES[case]).state_dict()
+    assert set(source.backbone) == set(state_dict)
+    assert all(torch.equal(source.backbone[name], state_dict[name]) for name in state_dict)
+    assert source.config == CASES[case]
+
+
+def test_an_inexact_model_is_exact_at_the_target_size_after_resampling(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    for config in (
+        replace(SMALL, image_size=518, interpolate_offset=0.1),
+        replace(SMALL, image_size=518, antialias=True),
+    ):
+        model = perturbed(config)
+        with caplog.at_level(logging.WARNING):
+            tensors, exact, note = resampled_for_huggingface(
+                model.state_dict(), config, input_size_px=224
+            )
+        assert "from 37 x 37 to 16 x 16 patches" in note
+        assert note in caplog.text
+        export_huggingface(tmp_path / "m", tensors, exact, **NORMALIZATION, card=note)
+        imported, config_again = import_huggingface(tmp_path / "m")
+        assert config_again == exact
+        again = VisionTransformer(config_again).eval()
+        again.load_state_dict(imported)
+        images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            assert torch.equal(again(images).patches, model(images).patches)
+
+
+def test_an_exact_model_is_not_resampled():
+    state_dict = VisionTransformer(SMALL).state_dict()
+    tensors, config, note = resampled_for_huggingface(state_dict, SMALL, input_size_px=392)
+    assert (config, note) == (SMALL, "")
+    assert all(tensors[name] is state_dict[name] for name in state_dict)
 
 
 def test_the_comparison_notices_query_and_key_swapped(answers: dict[str, dict]):
