@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from eosin.errors import CollapseError
-from eosin.train.begin import Site
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
 from eosin.train.run_folder import RunFolder
+from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
 from eosin.watch.alarm import CollapseAlarm, CollapseSigns, advice
 from eosin.watch.bank import draw_bank
