@@ -60,7 +60,7 @@ class Axis:
         return _linear_ticks(self.low, self.high, count)
 
     def _scaled(self, value: Number) -> float:
-        return math.log10(value) if self.is_log else value
+        return math.log10(value) if self.is_log else float(value)
 
 
 def number_label(value: Number) -> str:

@@ -5,28 +5,37 @@ place, so that a grey print still reads.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import final
+from typing import NamedTuple, final
 
 from eosin.errors import ConfigError
-from eosin.report.axis import Axis, Number, number_label
+from eosin.report.axis import Axis, Number
 from eosin.report.page import Html
+from eosin.report.svg import (
+    CHARACTER_PX,
+    COLOURS,
+    INK,
+    SOFT,
+    Frame,
+    dot,
+    drawing,
+    fitted,
+    labels,
+    nothing,
+    path,
+    rule,
+    text,
+    x_grid,
+    y_grid,
+)
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7b3f9d", "#56b4e9", "#444444")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "1 2")
-INK, SOFT, GRID = "#26222d", "#6a6474", "#e4dfe9"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif"
-CHARACTER_PX = 6.6
-"""About how wide a character of the labels is; SVG cannot be asked before it is shown."""
+HEALTHY, ALARM = "#009e73", "#d55e00"
 
 COLUMN_PX = 3
 """Points of a long series that share so many pixels are drawn as one."""
-
-Point = tuple[Number, Number]
-Frame = tuple[float, float, float, float]
-"""Left, top, right and bottom of the plotting area, px."""
 
 
 @final
@@ -37,10 +46,31 @@ class Series:
     name: str
     x: tuple[Number, ...]
     y: tuple[Number, ...]
+    low: tuple[Number, ...] = ()
+    """The lowest value that each point stands for, where it stands for many; else empty."""
+    high: tuple[Number, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise ConfigError(f"series {self.name!r} has {len(self.x)} x for {len(self.y)} y")
+        if len(self.low) != len(self.high) or len(self.low) not in (0, len(self.y)):
+            raise ConfigError(
+                f"series {self.name!r} has {len(self.low)} low and {len(self.high)} high values "
+                f"for {len(self.y)} y; give one of both for each, or none"
+            )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guides:
+    """What helps to read a line chart."""
+
+    healthy: tuple[Number, Number] | None = None
+    """Shaded from the one to the other; infinite where it has no end."""
+    references: tuple[tuple[Number, str], ...] = ()
+    """Values to mark with a broken line, and what they are, such as a collapse."""
+    marks: tuple[Number, ...] = ()
+    """Places on x at which something happened, such as an alarm."""
 
 
 @final
@@ -57,6 +87,13 @@ class Estimate:
     high: Number
 
 
+class _Point(NamedTuple):
+    x: float
+    y: float
+    low: float
+    high: float
+
+
 def line_chart(
     series: Sequence[Series],
     *,
@@ -64,6 +101,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     is_log_y: bool = False,
+    guides: Guides | None = None,
     width_px: int = 560,
     height_px: int = 300,
 ) -> Html:
@@ -73,22 +111,30 @@ def line_chart(
     seen is drawn by its mean in each column of pixels, over a band from the lowest to the highest.
     Without any point to draw, the chart says so.
     """
+    guides = guides or Guides()
     segments = [_segments(one, is_log_y) for one in series]
     points = [point for several in segments for segment in several for point in segment]
     legend, top = _legend([one.name for one in series], width_px, is_dot=False)
-    frame = (64.0, top, width_px - 18.0, height_px - 46.0)
-    parts = [_text(16, 22, title, colour=INK, size=15, weight=600), *legend]
+    frame = (64.0 if y_label else 52.0, top, width_px - 18.0, height_px - 46.0)
+    parts = [text(16, 22, title, colour=INK, size=15, weight=600), *legend]
     if points:
-        x_axis = Axis.around([x for x, _ in points], (frame[0], frame[2]), margin=0.0)
-        y_axis = Axis.around([y for _, y in points], (frame[3], frame[1]), is_log=is_log_y)
-        parts += [*_x_grid(x_axis, frame), *_y_grid(y_axis, frame)]
+        x_axis = Axis.around([point.x for point in points], (frame[0], frame[2]), margin=0.0)
+        extent = [value for point in points for value in (point.low, point.high)]
+        extent += _finite_guides(guides, is_log_y)
+        y_axis = Axis.around(extent, (frame[3], frame[1]), is_log=is_log_y)
+        parts += [*_healthy(guides, y_axis, frame), *x_grid(x_axis, frame), *y_grid(y_axis, frame)]
+        parts += _marks(guides, x_axis, frame)
         for index, several in enumerate(segments):
             for segment in several:
-                placed = [(x_axis.place(x), y_axis.place(y)) for x, y in segment]
+                placed = [
+                    _Point(x_axis.place(p.x), *(y_axis.place(value) for value in p[1:]))
+                    for p in segment
+                ]
                 parts.append(_line(placed, index))
+        parts += _references(guides, segments, y_axis, frame)
     else:
-        parts.append(_nothing(frame))
-    return _svg(width_px, height_px, title, [*parts, *_labels(x_label, y_label, frame)])
+        parts.append(nothing(frame))
+    return drawing(width_px, height_px, title, [*parts, *labels(x_label, y_label, frame)])
 
 
 def interval_chart(
@@ -112,72 +158,109 @@ def interval_chart(
     """
     shown = [one for one in estimates if math.isfinite(one.value)]
     names = list(dict.fromkeys(one.series for one in shown))
-    labels = list(dict.fromkeys(one.label for one in shown))
+    rows = list(dict.fromkeys(one.label for one in shown))
     legend, top = _legend(names, width_px, is_dot=True)
     top += 16 if reference and shown else 0
     row_px = 20 * max(len(names), 1) + 12
-    left = 28 + min(CHARACTER_PX * max(map(len, labels), default=0), 0.4 * width_px)
-    frame = (left, top, width_px - 64.0, top + row_px * max(len(labels), 2 if not shown else 1))
-    parts = [_text(16, 22, title, colour=INK, size=15, weight=600), *legend]
+    left = 28 + min(CHARACTER_PX * max(map(len, rows), default=0), 0.4 * width_px)
+    frame = (left, top, width_px - 64.0, top + row_px * max(len(rows), 2 if not shown else 1))
+    parts = [text(16, 22, title, colour=INK, size=15, weight=600), *legend]
     if shown:
         axis = Axis.around(_extent(shown, at_least, reference), (frame[0], frame[2]))
-        parts += [*_x_grid(axis, frame), *_reference(reference, axis, frame)]
-        for row, label in enumerate(labels):
+        parts += [*x_grid(axis, frame), *_reference(reference, axis, frame)]
+        for row, label in enumerate(rows):
             middle = frame[1] + (row + 0.5) * row_px
             room_px = frame[0] - 28
-            parts.append(_text(frame[0] - 12, middle + 4, _fitted(label, room_px), anchor="end"))
+            parts.append(text(frame[0] - 12, middle + 4, fitted(label, room_px), anchor="end"))
             for one in (one for one in shown if one.label == label):
                 index = names.index(one.series)
                 parts.append(
                     _estimate(one, axis, middle + 20 * (index - (len(names) - 1) / 2), index)
                 )
     else:
-        parts.append(_nothing(frame))
-    return _svg(width_px, frame[3] + 46, title, [*parts, *_labels(x_label, "", frame)])
+        parts.append(nothing(frame))
+    return drawing(width_px, frame[3] + 46, title, [*parts, *labels(x_label, "", frame)])
 
 
-def _segments(series: Series, is_log: bool) -> list[list[Point]]:
+def _segments(series: Series, is_log: bool) -> list[list[_Point]]:
     """Cut a series where it has no value that can be drawn."""
-    segments: list[list[Point]] = [[]]
-    for x, y in zip(series.x, series.y, strict=True):
-        if math.isfinite(x) and math.isfinite(y) and not (is_log and y <= 0):
-            segments[-1].append((float(x), float(y)))
+    segments: list[list[_Point]] = [[]]
+    low, high = series.low or series.y, series.high or series.y
+    for values in zip(series.x, series.y, low, high, strict=True):
+        if all(map(math.isfinite, values)) and not (is_log and min(values[1:]) <= 0):
+            segments[-1].append(_Point(*map(float, values)))
         elif segments[-1]:
             segments.append([])
     return [segment for segment in segments if segment]
 
 
-def _line(points: list[Point], index: int) -> str:
+def _line(points: list[_Point], index: int) -> str:
     """Draw one unbroken stretch, points in px."""
     colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
     if len(points) == 1:
-        return _dot(points[0], colour, radius=2.5)
-    columns: dict[int, list[Point]] = {}
-    for x, y in points:
-        columns.setdefault(int(x / COLUMN_PX), []).append((x, y))
-    band = ""
+        return dot((points[0].x, points[0].y), colour, radius=2.5)
+    columns: dict[int, list[_Point]] = {}
+    for point in points:
+        columns.setdefault(int(point.x / COLUMN_PX), []).append(point)
     if len(points) > 2 * len(columns) > 2:
-        band = _band(list(columns.values()), colour)
-        points = [_mean(column) for column in columns.values()]
+        points = [_joined(column) for column in columns.values()]
+    band = ""
+    if any(point.low != point.high for point in points):
+        # Upwards on screen is downwards in px; the polygon does not care.
+        edges = [(p.x, p.low) for p in points] + [(p.x, p.high) for p in reversed(points)]
+        band = f'<polygon points="{path(edges)}" fill="{colour}" fill-opacity="0.2"/>'
     return (
-        f'{band}<polyline points="{_path(points)}" fill="none" stroke="{colour}" '
-        f'stroke-width="1.8" stroke-linejoin="round" stroke-dasharray="{dash}"/>'
+        f'{band}<polyline points="{path([(p.x, p.y) for p in points])}" fill="none" '
+        f'stroke="{colour}" stroke-width="1.8" stroke-linejoin="round" stroke-dasharray="{dash}"/>'
     )
 
 
-def _band(columns: list[list[Point]], colour: str) -> str:
-    """Fill from the lowest to the highest point of each column."""
-    upper = [(_mean(column)[0], min(y for _, y in column)) for column in columns]
-    lower = [(_mean(column)[0], max(y for _, y in column)) for column in columns]
-    return f'<polygon points="{_path(upper + lower[::-1])}" fill="{colour}" fill-opacity="0.2"/>'
+def _joined(points: list[_Point]) -> _Point:
+    """Return the mean of points in px, over all that they reach."""
+    reach = [value for point in points for value in (point.low, point.high)]
+    x, y = (sum(values) / len(points) for values in ((p.x for p in points), (p.y for p in points)))
+    return _Point(x, y, min(reach), max(reach))
 
 
-def _mean(points: list[Point]) -> Point:
-    return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
+def _finite_guides(guides: Guides, is_log: bool) -> Iterator[float]:
+    for value in (*(guides.healthy or ()), *(value for value, _ in guides.references)):
+        if math.isfinite(value) and not (is_log and value <= 0):
+            yield value
 
 
-def _path(points: list[Point]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+def _healthy(guides: Guides, axis: Axis, frame: Frame) -> list[str]:
+    if guides.healthy is None:
+        return []
+    low, high = (min(max(value, axis.low), axis.high) for value in guides.healthy)
+    top, bottom = axis.place(high), axis.place(low)
+    return [
+        f'<rect x="{frame[0]:.1f}" y="{top:.1f}" width="{frame[2] - frame[0]:.1f}" '
+        f'height="{bottom - top:.1f}" fill="{HEALTHY}" fill-opacity="0.1"/>'
+    ]
+
+
+def _references(
+    guides: Guides, segments: Sequence[list[list[_Point]]], axis: Axis, frame: Frame
+) -> list[str]:
+    """Draw reference values, each named at the end where lines are further from it."""
+    firsts = [several[0][0].y for several in segments if several]
+    lasts = [several[-1][-1].y for several in segments if several]
+    parts = []
+    for value, name in guides.references:
+        if not axis.low <= value <= axis.high:
+            continue
+        y = axis.place(value)
+        parts.append(rule((frame[0], y), (frame[2], y), SOFT, width=1.2, dash="4 3"))
+        left, right = (min(abs(y - axis.place(one)) for one in ends) for ends in (firsts, lasts))
+        at, anchor = (frame[0] + 4, "start") if left > right else (frame[2] - 4, "end")
+        above = y - 5 if y - 5 - 12 >= frame[1] else y + 14
+        parts.append(text(at, above, name, anchor=anchor, size=12, has_halo=True))
+    return parts
+
+
+def _marks(guides: Guides, axis: Axis, frame: Frame) -> list[str]:
+    shown = [axis.place(x) for x in guides.marks if axis.low <= x <= axis.high]
+    return [rule((x, frame[1]), (x, frame[3]), ALARM, width=1.2, dash="2 2") for x in shown]
 
 
 def _estimate(one: Estimate, axis: Axis, y: Number, index: int) -> str:
@@ -185,13 +268,13 @@ def _estimate(one: Estimate, axis: Axis, y: Number, index: int) -> str:
     whisker = ""
     if math.isfinite(one.low) and math.isfinite(one.high):
         low, high = axis.place(one.low), axis.place(one.high)
-        whisker = _rule((low, y), (high, y), colour, width=2)
-        whisker += "".join(_rule((x, y - 4), (x, y + 4), colour, width=2) for x in (low, high))
+        whisker = rule((low, y), (high, y), colour, width=2)
+        whisker += "".join(rule((x, y - 4), (x, y + 4), colour, width=2) for x in (low, high))
     value = f"{one.value:.3f}" if axis.high - axis.low <= 2 else f"{one.value:.1f}"
     return (
         f"<g><title>{escape(_spoken(one))}</title>{whisker}"
-        f"{_dot((axis.place(one.value), y), colour, radius=4.5)}"
-        f"{_text(axis.end_px + 10, y + 4, value, colour=colour, weight=600)}</g>"
+        f"{dot((axis.place(one.value), y), colour, radius=4.5)}"
+        f"{text(axis.end_px + 10, y + 4, value, colour=colour, weight=600)}</g>"
     )
 
 
@@ -215,8 +298,8 @@ def _reference(reference: tuple[Number, str] | None, axis: Axis, frame: Frame) -
     value, name = reference
     x = axis.place(value)
     return [
-        _rule((x, frame[1] - 4), (x, frame[3]), SOFT, width=1.2, dash="4 3"),
-        _text(x, frame[1] - 9, name, anchor="middle", size=12),
+        rule((x, frame[1] - 4), (x, frame[3]), SOFT, width=1.2, dash="4 3"),
+        text(x, frame[1] - 9, name, anchor="middle", size=12),
     ]
 
 
@@ -228,88 +311,14 @@ def _legend(names: Sequence[str], width_px: Number, *, is_dot: bool) -> tuple[li
     x, y = 18.0, 44.0
     for index, name in enumerate(names):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
-        fitted = _fitted(name, width_px - 70)
-        needed_px = 36 + CHARACTER_PX * len(fitted) + 16
+        short = fitted(name, width_px - 70)
+        needed_px = 36 + CHARACTER_PX * len(short) + 16
         if x > 18 and x + needed_px > width_px:
             x, y = 18.0, y + 20
         if is_dot:
-            parts.append(_dot((x + 12, y - 4), colour, radius=4.5))
+            parts.append(dot((x + 12, y - 4), colour, radius=4.5))
         else:
-            parts.append(_rule((x, y - 4), (x + 26, y - 4), colour, width=2.4, dash=dash))
-        parts.append(_text(x + 32, y, fitted, colour=INK))
+            parts.append(rule((x, y - 4), (x + 26, y - 4), colour, width=2.4, dash=dash))
+        parts.append(text(x + 32, y, short, colour=INK))
         x += needed_px
     return parts, y + 18
-
-
-def _fitted(text: str, room_px: Number) -> str:
-    room = max(int(room_px / CHARACTER_PX + 1e-6), 1)
-    return text if len(text) <= room else text[: max(room - 1, 1)] + "\u2026"
-
-
-def _x_grid(axis: Axis, frame: Frame) -> list[str]:
-    parts = [_rule((frame[0], frame[3]), (frame[2], frame[3]), SOFT)]
-    for tick in axis.ticks(6):
-        x = axis.place(tick)
-        parts.append(_rule((x, frame[1]), (x, frame[3]), GRID))
-        parts.append(_text(x, frame[3] + 17, number_label(tick), anchor="middle", size=12))
-    return parts
-
-
-def _y_grid(axis: Axis, frame: Frame) -> list[str]:
-    parts = []
-    for tick in axis.ticks(5):
-        y = axis.place(tick)
-        parts.append(_rule((frame[0], y), (frame[2], y), GRID))
-        parts.append(_text(frame[0] - 8, y + 4, number_label(tick), anchor="end", size=12))
-    return parts
-
-
-def _labels(x_label: str, y_label: str, frame: Frame) -> list[str]:
-    parts = [_text((frame[0] + frame[2]) / 2, frame[3] + 37, x_label, anchor="middle")]
-    if y_label:
-        x, y = 16, (frame[1] + frame[3]) / 2
-        turned = _text(0, 0, y_label, anchor="middle")
-        parts.append(f'<g transform="translate({x} {y:.1f}) rotate(-90)">{turned}</g>')
-    return parts
-
-
-def _nothing(frame: Frame) -> str:
-    x, y = (frame[0] + frame[2]) / 2, (frame[1] + frame[3]) / 2
-    return _text(x, y, "nothing to draw yet", anchor="middle")
-
-
-def _dot(at: Point, colour: str, *, radius: Number) -> str:
-    return f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}" fill="{colour}"/>'
-
-
-def _rule(start: Point, end: Point, colour: str, *, width: Number = 1, dash: str = "") -> str:
-    broken = f' stroke-dasharray="{dash}"' if dash else ""
-    return (
-        f'<line x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" '
-        f'stroke="{colour}" stroke-width="{width}"{broken}/>'
-    )
-
-
-def _text(
-    x: Number,
-    y: Number,
-    text: str,
-    *,
-    colour: str = SOFT,
-    size: int = 13,
-    anchor: str = "start",
-    weight: int = 400,
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" font-size="{size}" '
-        f'font-weight="{weight}" text-anchor="{anchor}">{escape(text)}</text>'
-    )
-
-
-def _svg(width_px: Number, height_px: Number, title: str, parts: Sequence[str]) -> Html:
-    return Html(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width_px:.0f} {height_px:.0f}" '
-        f'width="{width_px:.0f}" height="{height_px:.0f}" role="img" aria-label="{escape(title)}" '
-        f'font-family="{FONT}"><title>{escape(title)}</title>'
-        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>'
-    )

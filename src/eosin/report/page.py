@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import NewType, final
+from typing import Literal, NewType, final
 
 from eosin.atomic import write_atomic
 from eosin.errors import ConfigError
@@ -28,6 +28,10 @@ header > div, main, footer { max-width: 60rem; margin: 0 auto; padding: 0 1.25re
 header > div { padding-top: 2rem; padding-bottom: 1.5rem; }
 h1 { margin: 0; font-size: 2rem; line-height: 1.2; letter-spacing: -0.01em; color: var(--violet); }
 header p { margin: .5rem 0 0; color: var(--soft); max-width: 46rem; }
+header p.state { color: var(--ink); font-weight: 600; }
+.bar { margin-top: .6rem; height: .5rem; max-width: 46rem; border-radius: .25rem;
+  background: var(--line); overflow: hidden; }
+.bar > div { height: 100%; background: var(--violet); }
 nav { margin-top: 1.25rem; font-size: .92rem; }
 nav ol { list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap;
   gap: .3rem 1.4rem; }
@@ -43,9 +47,12 @@ figure:has(> svg) { overflow-x: auto; }
 figure > svg { min-width: 24rem; }
 figcaption, caption { color: var(--soft); font-size: .9rem; line-height: 1.45; }
 figcaption { margin-top: .5rem; max-width: 46rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
-  gap: 0 1.5rem; align-items: start; }
-.pair > * { min-width: 0; }
+.pair, .three { display: grid; gap: 0 1.5rem; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
+.three { grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); }
+.pair > *, .three > * { min-width: 0; }
+.three figure { margin: .6rem 0; }
+.three figure > svg { min-width: 0; }
 .wide { overflow-x: auto; margin: 1.25rem 0; }
 table { border-collapse: collapse; font-size: .94rem; }
 caption { text-align: left; padding-bottom: .4rem; }
@@ -60,6 +67,9 @@ details > div { padding: 0 1rem 1rem; overflow-x: auto; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--tile, 7rem), 1fr));
   gap: .8rem .6rem; }
+.rows { display: grid; gap: .4rem .4rem; align-items: start;
+  grid-template-columns: repeat(var(--columns), minmax(5.5rem, 9rem)); }
+.rows > span { font-size: .85rem; font-weight: 600; color: var(--soft); }
 .tile { margin: 0; }
 .tile img { display: block; width: 100%; height: auto; border: 3px solid var(--line);
   border-radius: .2rem; }
@@ -95,6 +105,10 @@ class Page:
     summary: str
     sections: tuple[Section, ...]
     footer: str = ""
+    state: str = ""
+    """How far what the page shows has come; stands out in the header."""
+    share_done: float | None = None
+    """From 0 to 1, drawn as a bar under the state."""
 
     def render(self) -> str:
         """Return the whole document."""
@@ -113,8 +127,19 @@ class Page:
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
             f"<header><div><h1>{escape(self.title)}</h1>\n<p>{escape(self.summary)}</p>\n"
+            f"{self._progress()}"
             f'<nav aria-label="Contents"><ol>{contents}</ol></nav></div></header>\n'
             f"<main>\n{body}\n</main>\n<footer>{escape(self.footer)}</footer>\n</body>\n</html>\n"
+        )
+
+    def _progress(self) -> str:
+        state = f'<p class="state">{escape(self.state)}</p>\n' if self.state else ""
+        if self.share_done is None:
+            return state
+        percent = 100 * min(max(self.share_done, 0.0), 1.0)
+        return (
+            f'{state}<div class="bar" role="img" aria-label="{percent:.0f} % done">'
+            f'<div style="width: {percent:.1f}%"></div></div>\n'
         )
 
 
@@ -133,9 +158,10 @@ def figure(picture: Html, caption: str) -> Html:
     return Html(f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>")
 
 
-def side_by_side(blocks: Sequence[Html]) -> Html:
+def side_by_side(blocks: Sequence[Html], *, in_a_row: Literal[2, 3] = 2) -> Html:
     """Return blocks beside one another, below one another where the screen is narrow."""
-    return Html(f'<div class="pair">{"".join(blocks)}</div>')
+    kind = "pair" if in_a_row == 2 else "three"
+    return Html(f'<div class="{kind}">{"".join(blocks)}</div>')
 
 
 def table(

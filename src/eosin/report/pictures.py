@@ -85,6 +85,28 @@ def contact_sheet(tiles: Sequence[Tile], *, tile_px: int = 112) -> Html:
     return Html(f'<div class="sheet" style="--tile: {tile_px}px">{"".join(figures)}</div>')
 
 
+def picture_rows(header: Sequence[str], rows: Sequence[Sequence[Tile]]) -> Html:
+    """Return pictures in rows under named columns, all of one width.
+
+    Args:
+        header: One name a column.
+        rows: As many tiles each; a tile without a caption is named by its row and column.
+
+    Raises:
+        ConfigError: If a row is not as long as the header.
+    """
+    cells = [f"<span>{escape(name)}</span>" for name in header]
+    for row in rows:
+        if len(row) != len(header):
+            raise ConfigError(f"a row has {len(row)} pictures under {len(header)} headings")
+        for name, tile in zip(header, row, strict=True):
+            alt = tile.caption or f"{row[0].caption}, {name}"
+            caption = f"<figcaption>{escape(tile.caption)}</figcaption>" if tile.caption else ""
+            cells.append(f'<figure class="tile">{picture(tile.image, alt)}{caption}</figure>')
+    style = f"--columns: {len(header)}"
+    return Html(f'<div class="wide"><div class="rows" style="{style}">{"".join(cells)}</div></div>')
+
+
 def slide_overlay(
     thumbnail: UInt8[np.ndarray, "height width 3"],
     tissue: Bool[np.ndarray, "mask_height mask_width"],

@@ -1,12 +1,22 @@
-"""The report of a run from its folder alone: stream, curves, probes, settings."""
+"""The report of a run from its folder alone, during the run or after it.
+
+The run may be writing meanwhile: a line may be half there, a checkpoint gone before it is read.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+from eosin.backends.base import SlideBackend
 from eosin.errors import EosinError
 from eosin.evaluate.comparison import ModelComparison
-from eosin.report.charts import Estimate, Series, interval_chart, line_chart
+from eosin.report.charts import Estimate, interval_chart
+from eosin.report.coverage import coverage_section
+from eosin.report.curves import curve_section, hours
+from eosin.report.events import alarm_steps, event_sections
+from eosin.report.gauges import gauge_section
+from eosin.report.history import History, read_history
 from eosin.report.page import (
     Html,
     Page,
@@ -14,17 +24,21 @@ from eosin.report.page import (
     configuration,
     figure,
     paragraph,
-    side_by_side,
     table,
     write_page,
 )
-from eosin.report.stream import sample_stream, stream_sections
+from eosin.report.patch_maps import map_section
+from eosin.report.stream import Sampled, sample_stream, stream_sections
+from eosin.train.config import TrainConfig
 from eosin.train.run_folder import RunFolder
 
 COMPARISON_FILE = "comparison.json"
 """Where in a run's folder a comparison of models lies, when there is one."""
 
-_LOSSES = ("loss_dino_local", "loss_dino_global", "loss_ibot")
+_SILENT_STEPS = 10
+"""A run that is silent for as long as so many steps take is taken for stopped."""
+_SILENT_S = 300.0
+"""And for so long in any case: checkpoints and looks at gauges take their time."""
 
 
 def write_run_report(run_path: Path) -> Path:
@@ -36,94 +50,106 @@ def write_run_report(run_path: Path) -> Path:
         InputError: If the folder holds no run.
     """
     run = RunFolder(run_path)
-    config, metrics = run.train_config, run.metrics()
-    comparison_path = run_path / COMPARISON_FILE
-    sections = []
-    if comparison_path.exists():
-        comparison = ModelComparison.from_json(json.loads(comparison_path.read_text()))
-        sections.append(Section(heading="What was learnt", blocks=_comparison(comparison)))
-    sections += [
-        Section(heading="Training", blocks=_curves(metrics)),
-        *_stream(run),
+    config, slides, backend = run.train_config, run.slides, run.backend
+    metrics_path = run_path / "metrics.jsonl"
+    history = read_history(metrics_path)
+    sampled = _sampled(config, slides, backend)
+    seen = None if isinstance(sampled, EosinError) else sampled
+    num_done = history.last_step + 1
+    sections = [
+        *_comparison_section(run_path),
+        *event_sections(run_path),
+        curve_section(config, history),
+        gauge_section(config, history, alarm_steps(run_path)),
+        map_section(run, seen, backend),
+        coverage_section(
+            slides,
+            run.manifest,
+            seen.pipeline.order if seen else None,
+            num_samples=num_done * config.global_batch,
+        ),
+        *_stream_sections(sampled, backend),
         Section(heading="Settings and versions", blocks=_settings(run)),
     ]
-    num_done = int(metrics[-1]["step"]) + 1 if metrics else 0
+    now_s = time.time()
+    written_s = metrics_path.stat().st_mtime if history.num_records else now_s
     summary = (
-        f"{num_done:,} of {config.steps:,} steps of {config.global_batch} patches, streamed from "
-        f"{len(run.slides)} slides; ViT {config.model.embed_dim} wide, {config.model.depth} deep."
+        f"{config.steps:,} steps of {config.global_batch:,} patches, streamed from "
+        f"{len(slides):,} slides; ViT {config.model.embed_dim} wide, {config.model.depth} deep."
     )
-    page = Page(title=f"Run {run_path.name}", summary=summary, sections=tuple(sections))
+    page = Page(
+        title=f"Run {run_path.resolve().name}",
+        summary=summary,
+        state=run_state(config, history, silent_s=now_s - written_s),
+        share_done=num_done / config.steps,
+        sections=tuple(sections),
+        footer=f"Written {_at(now_s)} by eosin report.",
+    )
     report_path = run_path / "report.html"
     write_page(report_path, page)
     return report_path
 
 
-def _stream(run: RunFolder) -> tuple[Section, ...]:
+def run_state(config: TrainConfig, history: History, *, silent_s: float) -> str:
+    """Return how far a run is, in a sentence.
+
+    Args:
+        config: Of the run.
+        history: What it measured.
+        silent_s: Since it last wrote a step.
+    """
+    num_done = history.last_step + 1
+    now = _at(time.time())
+    if num_done >= config.steps:
+        return f"Finished: all {config.steps:,} steps are done. Page of {now}."
+    if not num_done:
+        return f"No step of {config.steps:,} is done yet. Page of {now}."
+    done = f"step {num_done:,} of {config.steps:,} ({num_done / config.steps:.0%})"
+    step_s = _step_s(history)
+    if silent_s > max(_SILENT_S, _SILENT_STEPS * step_s):
+        return f"Stopped, or silent for {hours(silent_s)}, after {done}. Page of {now}."
+    left = hours(step_s * (config.steps - num_done))
+    return f"Going on: {done} done, about {left} to go. Page of {now}."
+
+
+def _step_s(history: History) -> float:
+    """Return what a step takes lately, with all that is between steps where it was measured."""
+    curves = history.curves
+    if "watch_wall_step_s" in curves:
+        return curves["watch_wall_step_s"].recent_mean()
+    if not {"step_s", "data_wait_s"} <= set(curves):
+        return 0.0
+    return curves["step_s"].recent_mean() + curves["data_wait_s"].recent_mean()
+
+
+def _at(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _sampled(config: TrainConfig, slides: list[str], backend: SlideBackend) -> Sampled | EosinError:
     try:
-        sampled = sample_stream(run.train_config, run.slides, run.backend)
-        return stream_sections(sampled, run.backend)
+        return sample_stream(config, slides, backend)
     except EosinError as error:
-        reason = paragraph(f"The slides cannot be shown: {error}.")
-        return (Section(heading="Slides", blocks=(reason,)),)
+        return error
 
 
-def _curves(metrics: Sequence[Mapping[str, float | int]]) -> tuple[Html, ...]:
-    if not metrics:
-        return (paragraph("No step is done yet."),)
-    losses = line_chart(
-        _series(metrics, _LOSSES), title="Losses", x_label="step", y_label="weighted term"
-    )
-    spread = line_chart(
-        _series(metrics, ("mean_cosine", "feature_std")),
-        title="Collapse gauges",
-        x_label="step",
-        y_label="1 and 0 would be a collapse",
-    )
-    rank = line_chart(
-        _series(metrics, ("rankme",)),
-        title="Directions in use (RankMe)",
-        x_label="step",
-        y_label="directions",
-    )
-    density = line_chart(
-        _series(metrics, ("loss_kde", "loss_koleo")),
-        title="Regulariser",
-        x_label="step",
-        y_label="weighted term",
-    )
-    rates = line_chart(
-        _series(metrics, ("lr",)), title="Learning rate", x_label="step", y_label="rate"
-    )
-    speed = line_chart(
-        _series(metrics, ("patches_per_s",)),
-        title="Speed",
-        x_label="step",
-        y_label="patches/s",
-    )
-    wait_s = sum(record["data_wait_s"] for record in metrics)
-    step_s = sum(record["step_s"] for record in metrics)
-    return (
-        paragraph(
-            "When all patches look the same to the model, the mean cosine between them nears 1, "
-            "their standard deviation nears 0 and so does the number of directions near 1. Of the "
-            f"time, {wait_s / max(wait_s + step_s, 1e-9):.0%} was spent waiting for patches."
-        ),
-        side_by_side([figure(losses, "Loss terms."), figure(spread, "Mean cosine and spread.")]),
-        side_by_side([figure(rank, "Of the class tokens."), figure(density, "KDE or KoLeo.")]),
-        side_by_side([figure(rates, "Schedule."), figure(speed, "Whole steps.")]),
-    )
+def _stream_sections(sampled: Sampled | EosinError, backend: SlideBackend) -> tuple[Section, ...]:
+    problem = sampled
+    if isinstance(sampled, Sampled):
+        try:
+            return stream_sections(sampled, backend)
+        except EosinError as error:
+            problem = error
+    reason = paragraph(f"The slides cannot be shown: {problem}.")
+    return (Section(heading="Slides", blocks=(reason,)),)
 
 
-def _series(metrics: Sequence[Mapping[str, float | int]], names: Sequence[str]) -> list[Series]:
-    return [
-        Series(
-            name=name.removeprefix("loss_").replace("_", " "),
-            x=tuple(float(record["step"]) for record in metrics if name in record),
-            y=tuple(float(record[name]) for record in metrics if name in record),
-        )
-        for name in names
-        if any(name in record for record in metrics)
-    ]
+def _comparison_section(run_path: Path) -> tuple[Section, ...]:
+    path = run_path / COMPARISON_FILE
+    if not path.exists():
+        return ()
+    comparison = ModelComparison.from_json(json.loads(path.read_text()))
+    return (Section(heading="What was learnt", blocks=_comparison(comparison)),)
 
 
 def _comparison(comparison: ModelComparison) -> tuple[Html, ...]:

@@ -1,5 +1,6 @@
 """What a stream delivers, in pictures: slides with masks and places, patches, views."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +13,7 @@ from jaxtyping import UInt8
 from eosin.backends.base import SlideBackend
 from eosin.backends.patch import read_patch
 from eosin.catalog import SlideEntry, Slides
-from eosin.errors import SlideReadError
+from eosin.errors import SlideError
 from eosin.geometry import PatchCoordinate
 from eosin.pipeline import PatchPipeline
 from eosin.report.page import Html, Section, figure, paragraph, side_by_side, table
@@ -35,6 +36,7 @@ NUM_SAMPLES = 320
 _MAX_SLIDES = 6
 _MAX_ACCEPTED, _MAX_REJECTED = 8, 4
 _MAX_SQUARES = 24
+_MAX_ROWS = 100
 _THUMBNAIL_PX = 640
 _VIEW_TILE_PX = 96
 
@@ -90,15 +92,6 @@ def _slide_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
         _overlay(path, sampled, backend, pipeline.tissue_detector)
         for path, _ in stats.by_slide.most_common(_MAX_SLIDES)
     ]
-    rows = [
-        (
-            Path(path).name,
-            stats.by_slide[path],
-            sum(n for (slide, _), n in stats.rejections_by_slide.items() if slide == path),
-            {**stats.problems, **pipeline.quarantined}.get(path, ""),
-        )
-        for path in pipeline.slides
-    ]
     note = (
         f"From the first {len(sampled.results)} samples; squares are where the first "
         f"{_MAX_SQUARES} patches of each slide were cut. What the tissue detector leaves out is "
@@ -108,8 +101,33 @@ def _slide_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
         paragraph(note),
         mpp_legend(mpps),
         *(side_by_side(overlays[i : i + 2]) for i in range(0, len(overlays), 2)),
-        table(("slide", "patches", "turned away", "problem"), rows),
+        *_slide_table(sampled),
     )
+
+
+def _slide_table(sampled: Sampled) -> list[Html]:
+    """Return what came from each slide; of thousands, those with problems first."""
+    stats, pipeline = sampled.pipeline.stats, sampled.pipeline
+    problems = {**stats.problems, **pipeline.quarantined}
+    turned_away: Counter[str] = Counter()
+    for (path, _), number in stats.rejections_by_slide.items():
+        turned_away[path] += number
+    met = [path for path in pipeline.slides if path in problems]
+    met += [path for path in pipeline.slides if path not in problems and stats.by_slide[path]]
+    shown = (met if len(pipeline.slides) > _MAX_ROWS else pipeline.slides)[:_MAX_ROWS]
+    rows = [
+        (Path(path).name, stats.by_slide[path], turned_away[path], problems.get(path, ""))
+        for path in shown
+    ]
+    blocks = [table(("slide", "patches", "turned away", "problem"), rows)]
+    if len(shown) < len(pipeline.slides):
+        blocks.append(
+            paragraph(
+                f"{len(shown):,} of {len(pipeline.slides):,} slides: those with a problem, then "
+                "those that gave a patch."
+            )
+        )
+    return blocks
 
 
 def _overlay(path: str, sampled: Sampled, backend: SlideBackend, detector: TissueSource) -> Html:
@@ -161,7 +179,7 @@ def _tiles(
 ) -> list[Tile]:
     tiles = []
     for at, cause in places:
-        image = _read(at, backend)
+        image = patch_at(at, backend)
         if image is not None:
             is_kept = verdict == "accepted"
             caption = cause or Path(at.slide_path).stem
@@ -176,7 +194,7 @@ def _view_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
     if result is None or result.views is None:
         return (paragraph("This stream delivers whole patches, and no views."),)
     at = result.coordinate
-    image = _read(at, backend)
+    image = patch_at(at, backend)
     whole = [] if image is None else [Tile(image=image, caption="the patch")]
     views = [
         Tile(image=np.asarray(view, np.uint8), caption=f"{name}, {view.shape[1]} px")
@@ -187,12 +205,13 @@ def _view_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
     return (figure(contact_sheet(whole + views, tile_px=_VIEW_TILE_PX), caption),)
 
 
-def _read(at: PatchCoordinate, backend: SlideBackend) -> UInt8[np.ndarray, "size size 3"] | None:
-    with backend.open(at.slide_path) as slide:
-        try:
+def patch_at(at: PatchCoordinate, backend: SlideBackend) -> UInt8[np.ndarray, "size size 3"] | None:
+    """Return a patch as it is on the slide; None where it cannot be read."""
+    try:
+        with backend.open(at.slide_path) as slide:
             return read_patch(slide, at)
-        except SlideReadError:
-            return None
+    except SlideError:
+        return None
 
 
 def _rounded(at: PatchCoordinate) -> float:
