@@ -154,6 +154,20 @@ def test_a_hugging_face_folder_says_its_configuration(tmp_path: Path):
     assert not source.is_config_inferred
 
 
+def test_a_folder_of_another_writer_is_supposed_to_be_trained_by_metas_rule(tmp_path: Path):
+    config = replace(SMALL, num_registers=0)
+    export_huggingface(
+        tmp_path / "hf", backbone(config), config, mean=(0.5,) * 3, std=(0.5,) * 3, card=""
+    )
+    assert read_weights(tmp_path / "hf").trained_with == config
+    settings = json.loads((tmp_path / "hf" / "config.json").read_text())
+    del settings["interpolate_offset"]
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(settings))
+    source = read_weights(tmp_path / "hf")
+    assert source.config == config
+    assert source.trained_with == replace(config, interpolate_offset=0.1, antialias=False)
+
+
 def test_the_newest_checkpoint_of_a_run_is_read_with_its_heads(tmp_path: Path):
     config = replace(SMALL, num_heads=2, interpolate_offset=0.1)
     *_, newest = write_run(tmp_path, 1, 2, config=config)

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -19,19 +18,15 @@ from torch import Tensor
 from eosin.atomic import atomic_path
 from eosin.errors import CheckpointError, ConfigError, InputError
 from eosin.models.config import ViTConfig
+from eosin.models.huggingface_config import (
+    OFFSET_KEY,
+    JsonValue,
+    config_from_json,
+    config_to_json,
+)
 from eosin.models.positions import resample_positions
 
 logger = logging.getLogger(__name__)
-
-JsonValue = int | float | bool | str | list[str]
-
-_FIXED_CONFIG: dict[str, JsonValue] = {
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-6,
-    "num_channels": 3,
-    "qkv_bias": True,
-}
-"""What is the same in every model of ours and would change the outputs if it were not."""
 
 _OUTER_NAMES = {
     "cls_token": "embeddings.cls_token",
@@ -77,7 +72,7 @@ def to_huggingface(
         name: tensor.detach().to("cpu", torch.float32).contiguous()
         for name, tensor in tensors.items()
     }
-    return tensors, _config_json(config)
+    return tensors, config_to_json(config)
 
 
 def from_huggingface(
@@ -89,7 +84,7 @@ def from_huggingface(
         InputError: If `config_json` is of a model that is not DINOv2, or computes something else.
         CheckpointError: If a tensor is missing or unknown.
     """
-    config = _read_config_json(config_json)
+    config = config_from_json(config_json)
     names = _names(config)
     fused = _fused_names(config)
     expected = {*names.values(), *(part for parts in fused.values() for part in parts)}
@@ -183,15 +178,35 @@ def import_huggingface(folder: Path) -> tuple[dict[str, Tensor], ViTConfig]:
         InputError: If a file cannot be read, or the model is of another kind.
         CheckpointError: If a tensor is missing or unknown.
     """
+    config_json = _read_json(folder)
     try:
-        config_json = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"{folder}: cannot be read as a Hugging Face model ({error}); "
-            "give a folder with config.json and model.safetensors"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(folder, error) from error
     return from_huggingface(tensors, config_json)
+
+
+def _read_json(folder: Path) -> dict[str, object]:
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{folder}: cannot be read as a Hugging Face model ({error}); "
+        "give a folder with config.json and model.safetensors"
+    )
+
+
+def is_our_export(folder: Path) -> bool:
+    """Return whether `export_huggingface` wrote the folder, and so trained without an offset.
+
+    Raises:
+        InputError: If `config.json` cannot be read.
+    """
+    return OFFSET_KEY in _read_json(folder)
 
 
 def _names(config: ViTConfig) -> dict[str, str]:
@@ -244,61 +259,3 @@ def _refuse_inexact(config: ViTConfig) -> None:
             "train with interpolate_offset=0.0 and antialias=None, or resample the positions to "
             "the size you use (resampled_for_huggingface)"
         )
-
-
-def _config_json(config: ViTConfig) -> dict[str, JsonValue]:
-    has_registers = config.num_registers > 0
-    registers: dict[str, JsonValue] = (
-        {"num_register_tokens": config.num_registers} if has_registers else {}
-    )
-    return {
-        "architectures": ["Dinov2WithRegistersModel" if has_registers else "Dinov2Model"],
-        "model_type": "dinov2_with_registers" if has_registers else "dinov2",
-        "hidden_size": config.embed_dim,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.num_heads,
-        "mlp_ratio": config.mlp_ratio,
-        "use_swiglu_ffn": config.ffn == "swiglu",
-        "patch_size": config.patch_size,
-        "image_size": config.image_size,
-        **registers,
-        **_FIXED_CONFIG,
-        # The weights bring their own LayerScale; this is what a fresh model would start from.
-        "layerscale_value": 1.0,
-        "drop_path_rate": 0.0,
-        "dtype": "float32",
-    }
-
-
-def _read_config_json(config_json: Mapping[str, object]) -> ViTConfig:
-    model_type = config_json.get("model_type")
-    if model_type not in ("dinov2", "dinov2_with_registers"):
-        raise InputError(
-            f"model_type={model_type!r} in config.json; only 'dinov2' and 'dinov2_with_registers' "
-            "can be read"
-        )
-    for name, value in _FIXED_CONFIG.items():
-        if config_json.get(name, value) != value:
-            raise InputError(
-                f"{name}={config_json[name]!r} in config.json; only {value!r} can be read"
-            )
-    ffn: Literal["mlp", "swiglu"] = "swiglu" if config_json.get("use_swiglu_ffn") else "mlp"
-    config = ViTConfig(
-        embed_dim=_integer(config_json, "hidden_size"),
-        depth=_integer(config_json, "num_hidden_layers"),
-        num_heads=_integer(config_json, "num_attention_heads"),
-        ffn=ffn,
-        mlp_ratio=_integer(config_json, "mlp_ratio"),
-        patch_size=_integer(config_json, "patch_size"),
-        image_size=_integer(config_json, "image_size"),
-    )
-    if model_type == "dinov2":
-        return config
-    return replace(config, num_registers=_integer(config_json, "num_register_tokens"))
-
-
-def _integer(config_json: Mapping[str, object], name: str) -> int:
-    value = config_json.get(name)
-    if not isinstance(value, int):
-        raise InputError(f"{name}={value!r} in config.json must be a whole number")
-    return value

@@ -59,8 +59,8 @@ class LoadReport:
 def load_backbone(model: VisionTransformer, source: SourceWeights) -> LoadReport:
     """Give a backbone the weights of a source, and say what was done.
 
-    Positions are resampled to the model's `image_size` by the source's own rule when the source
-    stores another grid.
+    Positions are resampled to the model's `image_size` when the source stores another grid, by the
+    rule that the source was trained with.
 
     Raises:
         CheckpointError: If a tensor is missing, unknown or of another shape; nothing is loaded
@@ -124,7 +124,7 @@ def _given(
     """Return the parts of the source, positions fitted to the model, and how they were."""
     heads = {"dino_head": source.dino_head, "ibot_head": source.ibot_head}
     given = {name: part for name, part in heads.items() if part is not None}
-    ours, theirs = _config(backbone), source.config
+    ours, theirs = _config(backbone), source.trained_with
     if ours.patch_size != theirs.patch_size or ours.image_size == theirs.image_size:
         return {"backbone": source.backbone, **given}, ""
     fitted, _ = resample_positions(source.backbone, theirs, ours.image_size)

@@ -13,7 +13,7 @@ import json
 import logging
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from eosin.errors import CheckpointError, InputError
 from eosin.models.config import ViTConfig
 from eosin.models.heads import rename_legacy_head
-from eosin.models.huggingface import import_huggingface
+from eosin.models.huggingface import import_huggingface, is_our_export
 from eosin.models.meta_names import inferred_config, split_network, without_wrappers
 from eosin.models.positions import metas_rule
 from eosin.plain import from_plain
@@ -33,7 +33,6 @@ from eosin.plain import from_plain
 logger = logging.getLogger(__name__)
 
 _TEACHER_FILE = "teacher.safetensors"
-_HUGGING_FACE = "Hugging Face folder"
 _NESTED_IN = ("teacher", "model", "state_dict")
 """Where checkpoints keep the weights; some have one in another."""
 
@@ -51,17 +50,16 @@ class SourceWeights:
     dino_head: Mapping[str, Tensor] | None
     ibot_head: Mapping[str, Tensor] | None
     config: ViTConfig
-    """Of the backbone; its way of interpolating positions is the one it was trained with."""
+    """Of the backbone, as the writer of the file computes it."""
+    trained_with: ViTConfig
+    """The same but for how positions were interpolated in training: facebook/dinov2-* without
+    registers were trained with an offset, which transformers has not. Where nothing tells, Meta's
+    rule is supposed."""
     is_config_inferred: bool
     """Whether the configuration follows from the tensors: then heads are taken to have 64 channels,
     and positions to be interpolated as in Meta's releases."""
     sha256: str
     """Of the backbone, by `weights_sha256`."""
-
-    @property
-    def trained_with(self) -> ViTConfig:
-        """The way of interpolating positions in training; Meta's where a folder does not say it."""
-        return metas_rule(self.config) if self.format == _HUGGING_FACE else self.config
 
 
 def read_weights(path: Path) -> SourceWeights:
@@ -86,7 +84,8 @@ def read_weights(path: Path) -> SourceWeights:
         return _from_checkpoint(path)
     if (path / "config.json").is_file():
         backbone, config = import_huggingface(path)
-        return _source(path, _HUGGING_FACE, {"backbone": backbone}, config)
+        source = _source(path, "Hugging Face folder", {"backbone": backbone}, config)
+        return source if is_our_export(path) else replace(source, trained_with=metas_rule(config))
     raise InputError(
         f"{path} holds no weights: neither config.json (Hugging Face) nor checkpoints (a run) nor "
         f"{_TEACHER_FILE} (a checkpoint) is in it"
@@ -181,6 +180,7 @@ def _source(
     path: Path, form: str, parts: Mapping[str, Mapping[str, Tensor]], config: ViTConfig | None
 ) -> SourceWeights:
     backbone = parts["backbone"]
+    known = inferred_config(backbone, str(path)) if config is None else config
     heads = {name: rename_legacy_head(part) for name, part in parts.items() if name != "backbone"}
     return SourceWeights(
         path=path,
@@ -188,7 +188,8 @@ def _source(
         backbone=backbone,
         dino_head=heads.get("dino_head"),
         ibot_head=heads.get("ibot_head"),
-        config=inferred_config(backbone, str(path)) if config is None else config,
+        config=known,
+        trained_with=known,
         is_config_inferred=config is None,
         sha256=weights_sha256(backbone),
     )
