@@ -114,6 +114,6 @@ def _features(model: StudentTeacher, images: Tensor, world: World) -> Tensor:
 def _gathered(rows: Tensor, world: World) -> Tensor:
     if world.size == 1:
         return rows
-    gathered = rows.new_empty(world.size * len(rows), rows.shape[1])
-    dist.all_gather_into_tensor(gathered, rows.contiguous())
-    return gathered
+    gathered = [torch.empty_like(rows) for _ in range(world.size)]
+    dist.all_gather(gathered, rows)
+    return torch.cat(gathered)

@@ -6,7 +6,6 @@ computes again: the counts are of what the step needs.
 """
 
 from eosin.masking import BlockMasking
-from eosin.models.block import SUBSET_ABOVE_RATE
 from eosin.models.config import HeadConfig, ViTConfig
 from eosin.train.config import TrainConfig
 from eosin.views import GLOBAL, LOCAL
@@ -28,12 +27,11 @@ def step_flops(config: TrainConfig) -> float:
     """Return the operations of one optimiser step over all devices.
 
     A backward pass is two products for each of the forward pass, but for the first map, whose
-    pixels need no gradient. Stochastic depth above `SUBSET_ABOVE_RATE` leaves blocks out. Masked
-    patches are counted as many as there are on average.
+    pixels need no gradient. Stochastic depth leaves images out of blocks. Masked patches are counted as
+    many as there are on average.
     """
     data, model, batch = config.data, config.model, config.global_batch
-    rate = model.drop_path_rate
-    kept = 1 - rate if rate > SUBSET_ABOVE_RATE else 1.0
+    kept = 1 - model.drop_path_rate
     sizes_px = [data.crop_size(GLOBAL)] * 2
     sizes_px += [data.crop_size(LOCAL)] * data.num_local if data.num_local else []
     student = sum(
