@@ -16,8 +16,9 @@ from eosin.loader import to_model_input
 from eosin.models.config import ViTConfig
 from eosin.models.huggingface import import_huggingface
 from eosin.models.vit import Tokens, VisionTransformer
-from eosin.models.weights import weights_sha256
+from eosin.models.weights import read_weights, weights_sha256
 from eosin.train.checkpoint import load_teacher
+from eosin.train.config import TrainConfig
 from eosin.train.run_folder import RunFolder
 from eosin.transforms.resize import resize
 
@@ -74,27 +75,51 @@ class ViTEncoder(Encoder):
 
 
 def load_encoder(path: Path, device: torch.device | None = None) -> ViTEncoder:
-    """Return the encoder of a run's newest teacher, or of an exported Hugging Face folder.
+    """Return the encoder of a run's newest teacher, of one of its checkpoints, or of an export.
+
+    Args:
+        path: A run's folder, a folder in it that holds a teacher (`best`, `checkpoints/step_*`), or
+            a Hugging Face folder.
+        device: Where it computes; None is the CPU.
 
     Raises:
-        InputError: If the folder is neither.
+        InputError: If the folder is none of these.
     """
     if (path / "checkpoints").is_dir():
         return _from_run(path, device)
+    if (path / "teacher.safetensors").is_file():
+        return _from_checkpoint(path, device)
     if (path / "config.json").is_file():
         return _from_huggingface(path, device)
     raise InputError(
-        f"{path} is neither a run (it has no checkpoints) nor a Hugging Face folder (it has no "
-        "config.json); give one that 'eosin train' or 'eosin export' wrote"
+        f"{path} is neither a run (it has no checkpoints) nor a checkpoint (it has no "
+        "teacher.safetensors) nor a Hugging Face folder (it has no config.json); give one that "
+        "'eosin train' or 'eosin export' wrote"
     )
 
 
 def _from_run(path: Path, device: torch.device | None) -> ViTEncoder:
     run = RunFolder(path)
     step, state_dict = load_teacher(run.checkpoints)
-    config = run.train_config
+    return _teacher(f"{path.name} step {step}", state_dict, run.train_config, device)
+
+
+def _from_checkpoint(path: Path, device: torch.device | None) -> ViTEncoder:
+    runs = [above for above in path.absolute().parents[:2] if (above / "config.json").is_file()]
+    if not runs:
+        raise InputError(
+            f"{path} is in no run, whose config.json says how images are prepared; put it back "
+            "into its run, or give an export"
+        )
+    name = f"{runs[0].name} {path.name}"
+    return _teacher(name, read_weights(path).backbone, RunFolder(runs[0]).train_config, device)
+
+
+def _teacher(
+    name: str, state_dict: Mapping[str, Tensor], config: TrainConfig, device: torch.device | None
+) -> ViTEncoder:
     return ViTEncoder(
-        f"{path.name} step {step}",
+        name,
         state_dict,
         config.model,
         input_size_px=config.data.global_px,
