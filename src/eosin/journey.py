@@ -9,10 +9,9 @@ from typing import final
 from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides
 from eosin.errors import ConfigError
-from eosin.models.huggingface import export_huggingface
+from eosin.models.huggingface import export_huggingface, resampled_for_huggingface
 from eosin.progress import Bar, progress_bar
 from eosin.recipes.card import model_card
-from eosin.train.checkpoint import load_teacher
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
@@ -20,6 +19,9 @@ from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import is_main_process
+from eosin.watch.monitors import monitors_for
+from eosin.watch.settings import Watch
+from eosin.watch.teacher import chosen_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +34,30 @@ def train_with_progress(
     backend: SlideBackend | None = None,
     site: Site | None = None,
     weights: Path | None = None,
+    watch: Watch | None = None,
+    recipe: str | None = None,
 ) -> RunFolder:
-    """Train with a progress bar, and name the slides that could not be used.
+    """Train with a progress bar and all that watches, and name the slides that could not be used.
 
     Under torchrun the first process shows the bar for all.
+
+    Args:
+        config: As the rest, handed on to `eosin.train.loop.train`.
+        slides: Of the run.
+        out_dir: Of the run.
+        backend: Opens the slides.
+        site: Of the machine.
+        weights: What the run starts from.
+        watch: What is looked at; the defaults when None.
+        recipe: Name of what the settings began as, for the model card.
 
     Raises:
         EosinError: As `eosin.train.loop.train`.
     """
     is_main = is_main_process()
     with ExitStack() as stack:
-        monitors: list[Monitor] = []
+        run = RunFolder(out_dir)
+        monitors = monitors_for(watch or Watch(), config, slides, run, backend=backend, site=site)
         if is_main:
             bar = stack.enter_context(progress_bar("training", config.steps))
             monitors.append(_ProgressMonitor(bar))
@@ -54,6 +69,7 @@ def train_with_progress(
             site=site,
             weights=weights,
             monitors=monitors,
+            recipe=recipe,
         )
     for path, reason in run.quarantine.items() if is_main else ():
         logger.warning("not used: %s: %s", path, reason)
@@ -79,27 +95,37 @@ class _ProgressMonitor(Monitor):
         return {}
 
 
-def export_run(run_path: Path, out: Path) -> None:
-    """Write the newest teacher of a run as a Hugging Face folder.
+def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged: int = 1) -> None:
+    """Write a teacher of a run as a Hugging Face folder.
+
+    Args:
+        run_path: Folder of the run.
+        out: Folder to write; replaced if it is an export.
+        is_best: Take the teacher that the run has kept as its best, not the newest.
+        num_averaged: Take the mean of the teachers of that many newest checkpoints.
 
     Raises:
-        InputError: If the folder holds no run or no checkpoint.
-        ConfigError: If the model cannot be exported without a difference, or `out` holds something
-            else.
+        InputError: If the folder holds no run or no such teacher.
+        ConfigError: If `out` holds something else, or both a best and a mean are asked for.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_export(out)):
         raise ConfigError(f"{out} holds something that is not an export; give a new folder")
     run = RunFolder(run_path)
     config = run.train_config
-    step, state_dict = load_teacher(run.checkpoints)
+    teacher = chosen_teacher(run, is_best=is_best, num_averaged=num_averaged)
+    input_size_px = config.data.global_px
+    weights, model, resampled = resampled_for_huggingface(
+        teacher.backbone, config.model, input_size_px=input_size_px
+    )
+    note = " ".join(sentence for sentence in (teacher.note, resampled) if sentence)
     export_huggingface(
         out.resolve(),
-        state_dict,
-        config.model,
+        weights,
+        model,
         mean=config.data.mean,
         std=config.data.std,
-        card=model_card(run_path.name, config, step),
-        input_size_px=config.data.global_px,
+        card=model_card(run_path.name, config, teacher.step, recipe=run.recipe, note=note),
+        input_size_px=input_size_px,
     )
 
 

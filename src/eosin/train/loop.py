@@ -40,6 +40,7 @@ def train(
     site: Site | None = None,
     weights: Path | None = None,
     monitors: Sequence[Monitor] = (),
+    recipe: str | None = None,
 ) -> RunFolder:
     """Train a model on slides; goes on by itself when `out_dir` holds the same run.
 
@@ -55,6 +56,7 @@ def train(
         site: Of the machine.
         weights: What the run starts from where `config.start` is not random; not needed to go on.
         monitors: Watch the run, in every process alike.
+        recipe: Name of what the settings began as, written down for people.
 
     Raises:
         ConfigError: If settings do not fit together or to the processes, or a device is not here.
@@ -80,6 +82,8 @@ def train(
             weights=weights,
             stack=stack,
         )
+        if world.is_main and recipe is not None:
+            run.write_recipe(recipe)
         stop = stack.enter_context(StopRequest())
         stack.callback(_write_quarantine, session)
         for monitor in monitors:

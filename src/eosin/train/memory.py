@@ -1,15 +1,19 @@
 """How much memory a run needs on each device, by what needs it, before anything is built.
 
 Counted from what the networks are made of and what autograd keeps of them; measured on a CPU for
-small models (tests/train/test_memory.py). The peak of a step is where the targets of iBOT are made:
-all activations of the student are there, and the scores of all hidden patches several times over.
+small models (tests/train/test_memory.py). The peak of a step is mostly where the targets of iBOT
+are made: all activations of the student are there, and the scores of all hidden patches several
+times over. With few prototypes it is where the last block goes back, with few patches where weights
+move.
 
 What only a GPU can tell: the memory of its context and libraries (`OVERHEAD_GIB` is a guess), how
 much its allocator loses in gaps, and what torch.compile saves. So a plan should leave some room.
 """
 
+import math
 from dataclasses import dataclass, fields
-from typing import final
+from itertools import pairwise
+from typing import NamedTuple, final
 
 from eosin.models.config import HeadConfig, ViTConfig
 from eosin.train.config import TrainConfig
@@ -32,14 +36,16 @@ class MemoryEstimate:
 
     weights: float
     """Of student and teacher in float32, this device's share."""
-    gradients: float
     moments: float
     """Of AdamW."""
+    gradients: float
+    """That are there at the peak: of the parts before, of the heads, or with AdamW's temporary
+    values of everything."""
     copies: float
     """Weights as products use them: gathered from all devices, in bfloat16, prototypes at length
     1."""
     activations: float
-    """What autograd keeps of the student's crops, and the crops."""
+    """What autograd keeps of the student's crops, the crops, and one block on its way back."""
     scores: float
     """Of prototypes, for class tokens and hidden patches, with targets."""
     overhead: float = OVERHEAD_GIB
@@ -73,28 +79,52 @@ def estimate_memory(
         num_replicas: Copies of the networks, each cut over the devices of one.
         recompute: Whether activations inside blocks are computed again in the backward pass.
     """
-    is_bfloat16 = config.precision != "float32"
     num_shards = num_devices // num_replicas
-    # Devices get whole patches, and the fullest one decides.
-    patches = -(-config.part_batch // num_devices)
-    student = num_weights(config)
-    num_temporary = student / num_shards
-    activations = _student_bytes(config, patches, is_bfloat16=is_bfloat16, recompute=recompute)
-    scores = _score_bytes(config, patches)
-    # AdamW works when activations are gone; its square roots are as large as the weights.
-    scores = max(scores, 4 * num_temporary - activations)
-    gradients = 4 * student / num_shards
-    if num_shards > 1 and config.accumulation_steps > 1:
-        # Between parts nothing is averaged over devices, so each adds up gradients of everything.
-        gradients += 4 * student
-    return MemoryEstimate(
-        weights=2 * 4 * student / num_shards / GIB,
-        gradients=gradients / GIB,
-        moments=2 * 4 * student / num_shards / GIB,
-        copies=_copy_bytes(config, num_shards=num_shards, is_bfloat16=is_bfloat16) / GIB,
-        activations=activations / GIB,
-        scores=scores / GIB,
-    )
+    student = 4 * num_weights(config) / num_shards
+    phases = _phases(config, num_devices=num_devices, num_shards=num_shards, recompute=recompute)
+    peak = max(phases, key=lambda phase: sum(phase.values()))
+    gib = {name: num_bytes / GIB for name, num_bytes in peak.items()}
+    return MemoryEstimate(weights=2 * student / GIB, moments=2 * student / GIB, **gib)
+
+
+def _phases(
+    config: TrainConfig, *, num_devices: int, num_shards: int, recompute: bool
+) -> list[dict[str, float]]:
+    """Return the bytes of what comes and goes, at the moments that may be the peak."""
+    width = 4 if config.precision == "float32" else 2
+    # Devices have whole patches, and the fullest one decides.
+    kinds = _crops(config, patches=-(-config.part_batch // num_devices))
+    student = 4.0 * num_weights(config)
+    heads = student - 4 * num_backbone_weights(config.model)
+    # Between parts nothing is averaged over devices, so each adds up gradients of everything.
+    summed = student if config.accumulation_steps > 1 else 0.0
+    backbone_copies = (student - heads) / 4 * width if width == 2 or num_shards > 1 else 0.0
+    kept = [_crop_bytes(config, kind, width=width, recompute=recompute) for kind in kinds]
+    moving = [_block_back_bytes(config, kind, width, recompute=recompute) for kind in kinds]
+    return [
+        # The targets of iBOT are made.
+        {
+            "gradients": summed,
+            "copies": backbone_copies + _head_copy_bytes(config, width),
+            "activations": sum(kept),
+            "scores": _score_bytes(config, kinds[0].num // 2),
+        },
+        # Back from the heads, the last block of the local crops, then that of the global ones.
+        {
+            "gradients": max(summed, heads / num_shards),
+            "copies": backbone_copies,
+            "activations": sum(kept) + moving[-1],
+            "scores": 0.0,
+        },
+        {
+            "gradients": max(summed, student / num_shards),
+            "copies": backbone_copies,
+            "activations": kept[0] + moving[0],
+            "scores": 0.0,
+        },
+        # Weights move: the square roots of AdamW's moments are as large as the gradients.
+        {"gradients": 2 * student / num_shards, "copies": 0.0, "activations": 0.0, "scores": 0.0},
+    ]
 
 
 def num_weights(config: TrainConfig) -> int:
@@ -107,12 +137,9 @@ def num_weights(config: TrainConfig) -> int:
 
 def heads_of(config: TrainConfig) -> tuple[HeadConfig, ...]:
     """Return the heads that the run builds."""
-    has_own = config.losses.ibot_weight > 0 and config.ibot_head is not None
-    return (
-        (config.dino_head, config.ibot_head)
-        if has_own and config.ibot_head
-        else (config.dino_head,)
-    )
+    if config.ibot_head is None or config.losses.ibot_weight == 0:
+        return (config.dino_head,)
+    return (config.dino_head, config.ibot_head)
 
 
 def num_backbone_weights(model: ViTConfig) -> int:
@@ -127,7 +154,7 @@ def num_backbone_weights(model: ViTConfig) -> int:
 def num_head_weights(head: HeadConfig, embed_dim: int) -> int:
     """Return the number of parameters of a projection head."""
     widths = (embed_dim, head.hidden_dim, head.hidden_dim, head.bottleneck_dim)
-    layers = sum((wide + 1) * narrow for wide, narrow in zip(widths, widths[1:], strict=False))
+    layers = sum((wide + 1) * narrow for wide, narrow in pairwise(widths))
     return layers + (head.bottleneck_dim + 1) * head.num_prototypes
 
 
@@ -138,27 +165,34 @@ def activation_bytes(
 
     In products' precision each block keeps of every token: the inputs of four layers, queries, keys
     and values, and what LayerScale multiplies; in float32 always the input of each norm. The
-    attention matrix is never kept.
+    attention matrix is never kept. If blocks are computed again, only their inputs are.
     """
-    tokens = num_crops * (1 + model.num_registers + (side_px // model.patch_size) ** 2)
+    tokens = _num_tokens(model, num_crops, side_px)
     dim = model.embed_dim
     width = 2 if is_bfloat16 else 4
-    ends = 4 * dim * tokens + width * 3 * side_px**2 * num_crops
+    ends = 4.0 * dim * tokens + width * 3 * side_px**2 * num_crops
     if recompute:
-        # The inputs of all blocks, and everything inside the one that is computed again.
-        return ends + 4 * dim * tokens * model.depth + tokens * _block_bytes(model, width)
+        return ends + 4 * dim * tokens * model.depth
     return ends + model.depth * tokens * _kept(model, num_crops) * _block_bytes(model, width)
 
 
-def _block_bytes(model: ViTConfig, width: int) -> float:
+def _num_tokens(model: ViTConfig, num_crops: int, side_px: int) -> int:
+    return num_crops * (1 + model.num_registers + (side_px // model.patch_size) ** 2)
+
+
+def _block_bytes(model: ViTConfig, width: int) -> int:
     dim, hidden = model.embed_dim, model.ffn_hidden_dim
     # norm 1's output, queries, keys, values, their mix, its projection; norm 2's, the last layer's.
     in_blocks = (1 + 3 + 1 + 1) + (1 + 1)
-    # GELU keeps its input and the layer after it its output; the gate keeps both halves and silu.
-    in_feed_forward = 2 if model.ffn == "mlp" else 4
     norms = 2 * (4 * dim + 8)
     index_add = 2 * 4 * dim if model.drop_path_rate > SUBSET_ABOVE_RATE else 0
-    return width * (in_blocks * dim + in_feed_forward * hidden) + norms + index_add
+    return width * (in_blocks * dim + _num_hidden(model) * hidden) + norms + index_add
+
+
+def _num_hidden(model: ViTConfig) -> int:
+    # GELU keeps its input and the layer after it its output; the gate keeps both halves, its
+    # silu and their product.
+    return 2 if model.ffn == "mlp" else 4
 
 
 def _kept(model: ViTConfig, num_crops: int) -> float:
@@ -175,27 +209,43 @@ def _num_block_weights(model: ViTConfig) -> int:
     return attention + inward + (hidden + 1) * dim + 4 * dim + 2 * dim
 
 
-def _student_bytes(
-    config: TrainConfig, patches: int, *, is_bfloat16: bool, recompute: bool
-) -> float:
-    data, model = config.data, config.model
-    kinds = [(2 * patches, data.crop_size(GLOBAL))]
+class _Crops(NamedTuple):
+    """Crops of one size on a device, of one part of a step."""
+
+    num: int
+    side_px: int
+
+
+def _crops(config: TrainConfig, *, patches: int) -> list[_Crops]:
+    """Return the global crops and, where there are any, the local ones."""
+    data = config.data
+    kinds = [_Crops(2 * patches, data.crop_size(GLOBAL))]
     if data.num_local:
-        kinds.append((data.num_local * patches, data.crop_size(LOCAL)))
-    total = 0.0
-    for num_crops, side_px in kinds:
-        total += activation_bytes(
-            model,
-            num_crops=num_crops,
-            side_px=side_px,
-            is_bfloat16=is_bfloat16,
-            recompute=recompute,
-        )
-        # The crops themselves, in float32; without bfloat16 they are what the first layer keeps.
-        total += 4 * 3 * side_px**2 * num_crops if is_bfloat16 else 0
-    # The last tokens of the global crops, of student and teacher.
-    num_patches = (data.global_px // model.patch_size) ** 2
-    return total + 2 * 4 * model.embed_dim * 2 * patches * (1 + model.num_registers + num_patches)
+        kinds.append(_Crops(data.num_local * patches, data.crop_size(LOCAL)))
+    return kinds
+
+
+def _crop_bytes(config: TrainConfig, kind: _Crops, *, width: int, recompute: bool) -> float:
+    """Return what is kept of crops in the backbone, with what goes in and comes out."""
+    model = config.model
+    inside = activation_bytes(
+        model, num_crops=kind.num, side_px=kind.side_px, is_bfloat16=width == 2, recompute=recompute
+    )
+    # In float32 the crops themselves are what the first layer keeps.
+    crops = 4 * 3 * kind.side_px**2 * kind.num if width == 2 else 0
+    # The last tokens, of student and teacher.
+    tokens = _num_tokens(model, kind.num, kind.side_px)
+    return inside + crops + 2 * 4 * model.embed_dim * tokens
+
+
+def _block_back_bytes(config: TrainConfig, kind: _Crops, width: int, *, recompute: bool) -> float:
+    """Return the gradients inside the last block, and what it computes again."""
+    model = config.model
+    tokens = _num_tokens(model, kind.num, kind.side_px) * _kept(model, kind.num)
+    # Of the residual stream, of LayerScale, and of the feed-forward layer's middle.
+    middle = _num_hidden(model) / 2 * model.ffn_hidden_dim
+    gradients = width * (middle + 2 * model.embed_dim)
+    return tokens * (gradients + recompute * _block_bytes(model, width))
 
 
 def _score_bytes(config: TrainConfig, patches: int) -> float:
@@ -211,23 +261,27 @@ def _score_bytes(config: TrainConfig, patches: int) -> float:
 
 
 def _num_hidden_patches(config: TrainConfig, patches: int) -> float:
-    side = config.data.global_px // config.model.patch_size
+    """Return how many patches are hidden in a device's crops, in a step with many."""
     low, high = config.masking.ratio_range
-    return config.masking.probability * (low + high) / 2 * 2 * patches * side**2
+    mean = config.masking.probability * (low + high) / 2
+    square = config.masking.probability * (low * low + low * high + high * high) / 3
+    # Over a whole step the share is always the same; what one device has of it varies.
+    num_crops, num_all = 2 * patches, 2 * config.global_batch
+    rest = (num_all - num_crops) / (num_all - 1)
+    deviation = math.sqrt(max(square - mean * mean, 0) / num_crops * rest)
+    share = min(mean + 2 * deviation, high)
+    return share * num_crops * (config.data.global_px // config.model.patch_size) ** 2
 
 
-def _head_bytes(head: HeadConfig, num_rows: float) -> float:
+def _head_bytes(head: HeadConfig, num_rows: int | float) -> int | float:
     # Inputs of two GELUs and of the layers after them, and the bottleneck before and after its
     # normalization; counted in float32, next to the scores it is nothing.
     return 4 * num_rows * (4 * head.hidden_dim + 3 * head.bottleneck_dim)
 
 
-def _copy_bytes(config: TrainConfig, *, num_shards: int, is_bfloat16: bool) -> float:
-    """Return the bytes of weights in the form in which products use them."""
-    width = 2 if is_bfloat16 else 4
+def _head_copy_bytes(config: TrainConfig, width: int) -> int:
+    """Return the bytes of the heads in the form in which products use them."""
     prototypes = [head.num_prototypes * head.bottleneck_dim for head in heads_of(config)]
+    others = num_weights(config) - num_backbone_weights(config.model) - sum(prototypes)
     # Prototypes are brought to their length anew for each call; DINO's head has two.
-    lengths = (4 + (width if is_bfloat16 else 0)) * (sum(prototypes) + prototypes[0])
-    if num_shards == 1 and not is_bfloat16:
-        return lengths
-    return lengths + width * (num_weights(config) - sum(prototypes))
+    return width * (sum(prototypes) + prototypes[0] + (others if width == 2 else 0))

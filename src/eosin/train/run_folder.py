@@ -6,6 +6,7 @@ versions.json    packages and commit     checkpoints/     see checkpoint.py
 masks/           tissue masks            quarantine.jsonl all that could not be read, as it happened
 manifest/        what was trained on     crashes/         what processes read that died of it
 start.json       the weights at step 0   nonfinite.jsonl  steps that were skipped, and their samples
+recipe.json      what config began as
 """
 
 import fcntl
@@ -86,6 +87,15 @@ class RunFolder:
                 )
         else:
             write_atomic(config_path, json.dumps(config, indent=1))
+
+    def write_recipe(self, name: str) -> None:
+        """Write down which recipe the settings began as."""
+        write_atomic(self.path / "recipe.json", json.dumps({"name": name}))
+
+    @property
+    def recipe(self) -> str | None:
+        """The recipe that the settings began as; None where that was not written down."""
+        return str(self._read("recipe.json")["name"]) if self._has("recipe.json") else None
 
     def write_start(self, start: Mapping[str, object]) -> None:
         """Write down which weights the run starts from."""

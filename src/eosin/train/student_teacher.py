@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eosin.losses.across import gather_over_ranks
 from eosin.losses.dino import dino_loss
 from eosin.losses.ibot import ibot_loss
 from eosin.losses.kde import kde_loss
@@ -208,14 +209,17 @@ def collapse_gauges(cls_tokens: Float[Tensor, "batch dim"]) -> dict[str, Float[T
     """Return what shows a collapse early, on the class tokens of one view of different patches.
 
     `mean_cosine` nears 1 and `feature_std` nears 0 when all patches look the same to the model; of
-    tokens that are spread over all directions they are 0 and 1. Cheap enough for every step, and
-    of this rank alone. NaN for one token.
+    tokens that are spread over all directions they are 0 and 1. Cheap enough for every step. The
+    tokens are those of all ranks, so that every layout measures the same; every rank must ask.
+
+    Args:
+        cls_tokens: As many on every rank; at least two on all together.
     """
-    n = len(cls_tokens)
-    unit = functional.normalize(cls_tokens.float(), dim=-1)
+    tokens, _ = gather_over_ranks(cls_tokens.float())
+    n = len(tokens)
+    unit = functional.normalize(tokens, dim=-1)
     cosines = unit @ unit.T
-    variance = (unit - unit.mean(dim=0)).square().sum(dim=0) / (n - 1 or torch.nan)
     return {
-        "mean_cosine": (cosines.sum() - cosines.trace()) / (n * (n - 1) or torch.nan),
-        "feature_std": variance.sqrt().mean() * unit.shape[1] ** 0.5,
+        "mean_cosine": (cosines.sum() - cosines.trace()) / (n * (n - 1)),
+        "feature_std": unit.std(dim=0).mean() * unit.shape[1] ** 0.5,
     }

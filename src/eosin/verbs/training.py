@@ -9,6 +9,7 @@ import tyro
 from eosin.train.config import TrainConfig
 from eosin.train.site import Layout
 from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
+from eosin.watch.settings import Watch
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,7 @@ class TrainVerb:
     """What a recipe that does not start at random starts from: a Hugging Face folder, Meta's .pth,
     or a run."""
     layout: Layout = field(default_factory=Layout)
+    watch: Watch = field(default_factory=Watch)
     manifest: bool = False
     """Write down every patch that is trained on, for `eosin manifest verify`."""
     choice: ChoiceOf = field(default_factory=Choice)
@@ -49,6 +51,10 @@ class ExportVerb:
     """Folder of the run."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder to write; replaced if it exists."""
+    best: bool = False
+    """Take the teacher that the run has kept as its best (--watch.keep-best of eosin train)."""
+    average: int = 1
+    """Take the mean of the teachers of that many newest checkpoints."""
 
 
 @dataclass(kw_only=True)
@@ -80,6 +86,8 @@ def train(args: TrainVerb) -> None:
         backend=chosen.backend,
         site=replace(site, masks=chosen.masks),
         weights=args.weights,
+        watch=args.watch,
+        recipe=args.recipe,
     )
     if is_main_process():
         print(run.path)
@@ -88,7 +96,7 @@ def train(args: TrainVerb) -> None:
 def export(args: ExportVerb) -> None:
     from eosin.journey import export_run
 
-    export_run(args.run, args.out)
+    export_run(args.run, args.out, is_best=args.best, num_averaged=args.average)
     print(args.out)
 
 
