@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eosin.errors import ConfigError
-from eosin.report.charts import Estimate, Series, interval_chart, line_chart
+from eosin.report.charts import Estimate, Guides, Series, interval_chart, line_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -190,3 +190,58 @@ def test_a_label_too_long_for_the_chart_is_cut_where_it_is_drawn_and_spoken_in_f
     )
     assert any(text.endswith("\u2026") for text in texts_of(svg))
     assert label in next(parsed(svg).iter(f"{SVG}g")).find(f"{SVG}title").text
+
+
+def guided(*values, **guides):
+    one = [series(values)]
+    return line_chart(one, title="t", x_label="x", y_label="y", guides=Guides(**guides))
+
+
+def test_what_is_healthy_is_shaded_from_edge_to_edge_and_open_ends_reach_the_frame():
+    svg = guided(0, 1, healthy=(0.25, 0.75))
+    (line,) = lines_of(svg)
+    (_, healthy) = parsed(svg).iter(f"{SVG}rect")
+    top, height = float(healthy.get("y")), float(healthy.get("height"))
+    y0, y1 = line[0][1], line[1][1]
+    assert top == pytest.approx(y1 + 0.25 * (y0 - y1), abs=0.2)
+    assert height == pytest.approx(0.5 * (y0 - y1), abs=0.2)
+    (_, open_end) = parsed(guided(0, 1, healthy=(0.5, math.inf))).iter(f"{SVG}rect")
+    assert float(open_end.get("y")) == pytest.approx(40.0)
+
+
+def test_references_are_on_the_axis_with_their_names_and_marks_stand_upright():
+    svg = guided(0, 1, references=((5.0, "all alike"),), marks=(0.5, 99))
+    dashed = [line for line in parsed(svg).iter(f"{SVG}line") if line.get("stroke-dasharray")]
+    mark, reference = dashed
+    assert mark.get("x1") == mark.get("x2")
+    assert reference.get("y1") == reference.get("y2")
+    assert float(reference.get("y1")) < min(y for _, y in lines_of(svg)[0])
+    assert "all alike" in texts_of(svg)
+
+
+def test_guides_below_zero_do_not_break_a_logarithmic_axis():
+    svg = line_chart(
+        [series([1, 10])],
+        title="t",
+        x_label="x",
+        y_label="y",
+        is_log_y=True,
+        guides=Guides(healthy=(-math.inf, 5.0), references=((0.0, "none"),)),
+    )
+    assert len(lines_of(svg)) == 1
+    assert "none" not in texts_of(svg)
+
+
+def test_points_that_stand_for_many_show_their_extremes():
+    thinned = Series(name="a", x=(0.0, 1.0), y=(1.0, 2.0), low=(0.0, 1.5), high=(4.0, 2.5))
+    svg = chart(thinned)
+    (line,) = lines_of(svg)
+    (band,) = parsed(svg).iter(f"{SVG}polygon")
+    heights = [float(point.split(",")[1]) for point in band.get("points").split()]
+    assert min(heights) < min(y for _, y in line)
+    assert max(heights) > max(y for _, y in line)
+
+
+def test_extremes_of_some_points_only_are_refused():
+    with pytest.raises(ConfigError, match="1 low and 1 high values for 2 y"):
+        Series(name="a", x=(0.0, 1.0), y=(1.0, 2.0), low=(0.0,), high=(4.0,))

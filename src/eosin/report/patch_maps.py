@@ -19,6 +19,7 @@ from torch import Tensor
 
 from eosin.backends.base import SlideBackend
 from eosin.embed.encoder import ViTEncoder
+from eosin.errors import CheckpointError
 from eosin.report.components import aligned, colours, principal_components, signed_by
 from eosin.report.page import Html, Section, figure, paragraph
 from eosin.report.pictures import Tile, picture_rows
@@ -93,7 +94,11 @@ def bank_tiles(run_path: Path) -> list[NamedTile]:
     path = run_path / BANK_FILE
     if not path.exists():
         return []
-    bank = TileBank.load(path)
+    try:
+        bank = TileBank.load(path)
+    except CheckpointError as error:
+        logger.warning("the maps are of other tiles: %s", error)
+        return []
     sources = list(zip(map(str, bank.slides), map(float, bank.mpp), strict=True))
     return [
         NamedTile(image=bank.patches[place], slide=sources[place][0], mpp=sources[place][1])
