@@ -9,6 +9,7 @@ from eosin.train.param_groups import set_rates
 from eosin.train.rates import RateSchedules
 from eosin.train.step import initial_model, make_optimizer
 from eosin.train.student_teacher import StudentTeacher, collapse_gauges
+from ranks import on_ranks
 from train.tiny import tiny_config
 
 BATCH = 4
@@ -208,6 +209,14 @@ def test_gauges_tell_a_collapse_from_a_spread():
     assert float(spread["feature_std"]) == pytest.approx(1.0, abs=0.1)
 
 
-def test_one_token_has_no_gauge_and_does_not_fail():
-    gauges = collapse_gauges(torch.ones(1, 8))
-    assert all(value.isnan() for value in gauges.values())
+def test_gauges_on_any_ranks_are_those_of_all_tokens():
+    tokens = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    expected = collapse_gauges(tokens)
+    # Three ranks with two tokens and six with one measure what one process does.
+    for num_ranks in (3, 6):
+        for gauges in on_ranks(
+            num_ranks, lambda r, n=num_ranks: collapse_gauges(tokens.chunk(n)[r])
+        ):
+            assert {name: float(value) for name, value in gauges.items()} == pytest.approx(
+                {name: float(value) for name, value in expected.items()}
+            )
