@@ -80,9 +80,11 @@ def test_positions_are_interpolated_as_in_the_reference(
 
 @pytest.mark.parametrize(
     ("rate", "expected"),
-    [(0.05, [1.64588, 1.18417, -0.67991, -1.82072]), (0.4, [1.55963, 1.01458, -0.83665, 3.08246])],
+    [(0.05, [1.6413, 1.13791, -0.65908, -1.8527]), (0.4, [1.55963, 1.01458, -0.83665, 3.08246])],
 )
 def test_stochastic_depth_draws_and_scales_as_the_reference(rate: float, expected: list[float]):
+    # Source: as above, NestedTensorBlock with a list of one tensor, as the reference trains; the
+    # difference was exactly 0.0 at both rates, with 8 and with 40 images.
     model = filled(replace(SMALL, drop_path_rate=rate)).train()
     with torch.random.fork_rng():
         torch.manual_seed(7)
