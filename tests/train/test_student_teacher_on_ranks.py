@@ -63,14 +63,38 @@ def step(model: StudentTeacher, *, rank: int = 0, num_ranks: int = 1) -> Outcome
     return sums, gradients, after | dict(model.named_buffers())
 
 
-def step_on_two_ranks(model: StudentTeacher) -> list[Outcome]:
-    def on_rank(rank: int) -> Outcome:
-        mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("shard",))
-        world = World(device=torch.device("cpu"), rank=rank, size=2, mesh=mesh)
-        lay_out(model, world, Layout(), is_bfloat16=False)
-        return step(model, rank=rank, num_ranks=2)
+def step_on_ranks(model: StudentTeacher, *, num_replicas: int, num_shards: int) -> list[Outcome]:
+    num_ranks = num_replicas * num_shards
 
-    return on_ranks(2, on_rank)
+    def on_rank(rank: int) -> Outcome:
+        mesh = init_device_mesh(
+            "cpu", (num_replicas, num_shards), mesh_dim_names=("replicate", "shard")
+        )
+        world = World(
+            device=torch.device("cpu"),
+            rank=rank,
+            size=num_ranks,
+            mesh=mesh if num_replicas > 1 else mesh["shard"],
+        )
+        lay_out(model, world, Layout(num_replicas=num_replicas), is_bfloat16=False)
+        return step(model, rank=rank, num_ranks=num_ranks)
+
+    return on_ranks(num_ranks, on_rank)
+
+
+def assert_all_do(shares: list[Outcome], expected: Outcome) -> None:
+    """Check that the mean of the ranks' terms and all else of each rank are as expected."""
+    terms, gradients, after = expected
+    for name, term in terms.items():
+        mean = sum(share[0][name] for share in shares) / len(shares)
+        assert mean == pytest.approx(term, rel=1e-5, abs=1e-6), name
+    for _, rank_gradients, rank_after in shares:
+        assert set(rank_gradients) == set(gradients)
+        for name, gradient in gradients.items():
+            scale = float(gradient.norm()) + 1e-6
+            assert float((rank_gradients[name] - gradient).norm()) / scale < 1e-4, name
+        for name, value in after.items():
+            assert torch.allclose(rank_after[name], value, atol=1e-6), name
 
 
 SMALL_HEAD = HeadConfig(num_prototypes=32, hidden_dim=16, bottleneck_dim=8)
@@ -90,15 +114,11 @@ SMALL_HEAD = HeadConfig(num_prototypes=32, hidden_dim=16, bottleneck_dim=8)
 )
 def test_two_ranks_do_what_one_process_does_with_the_joined_batch(run: TrainConfig):
     model = initial_model(run)
-    shares = step_on_two_ranks(model)
-    terms, gradients, after = step(model)
-    for name, term in terms.items():
-        mean = (shares[0][0][name] + shares[1][0][name]) / 2
-        assert mean == pytest.approx(term, rel=1e-5, abs=1e-6), name
-    for _, rank_gradients, rank_after in shares:
-        assert set(rank_gradients) == set(gradients)
-        for name, gradient in gradients.items():
-            scale = float(gradient.norm()) + 1e-6
-            assert float((rank_gradients[name] - gradient).norm()) / scale < 1e-4, name
-        for name, value in after.items():
-            assert torch.allclose(rank_after[name], value, atol=1e-6), name
+    shares = step_on_ranks(model, num_replicas=1, num_shards=2)
+    assert_all_do(shares, step(model))
+
+
+def test_two_replicas_on_two_ranks_each_do_so_in_parts_with_one_patch_on_a_rank():
+    model = initial_model(replace(config(), accumulation_steps=2))
+    shares = step_on_ranks(model, num_replicas=2, num_shards=2)
+    assert_all_do(shares, step(model))
