@@ -1,7 +1,12 @@
 import pytest
 import torch
+from torch.nn import functional
 
-from eosin.models.block import add_residual
+from eosin.models.block import MAX_TOKENS_WITH_SCORES, add_residual, attend
+
+
+def relative_error(x: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((x - exact).norm() / exact.norm())
 
 
 @pytest.mark.parametrize(
@@ -28,3 +33,47 @@ def test_a_small_drop_rate_drops_each_image_on_its_own_and_keeps_the_mean():
         added = add_residual(torch.zeros(20_000, 1, 1), torch.ones_like, drop_rate=0.1)
     assert added.unique().tolist() == pytest.approx([0.0, 1 / 0.9])
     assert float(added.mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_is_added_and_its_gradient_belong_to_the_kept_images():
+    x = torch.randn(10, 3, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        added = add_residual(x, torch.square, drop_rate=0.3)
+        added.sum().backward()
+        torch.manual_seed(1)
+        kept = torch.randperm(10)[:7]
+    is_kept = torch.isin(torch.arange(10), kept).float()[:, None, None]
+    assert torch.allclose(added, x + is_kept * 10 / 7 * x**2)
+    assert x.grad is not None
+    assert torch.allclose(x.grad, 1 + is_kept * 20 / 7 * x)
+
+
+@pytest.mark.parametrize("num_tokens", [10, 257, MAX_TOKENS_WITH_SCORES + 1])
+def test_attention_in_bfloat16_on_a_cpu_is_that_of_float32_within_its_error(num_tokens: int):
+    generator = torch.Generator().manual_seed(num_tokens)
+    qkv = torch.randn(3, 2, 3, num_tokens, 64, generator=generator)
+    back = torch.randn(2, 3, num_tokens, 64, generator=generator)
+    exact, rounded = qkv.clone().requires_grad_(), qkv.bfloat16().requires_grad_()
+    expected = functional.scaled_dot_product_attention(*exact)
+    expected.backward(back)
+    mixed = attend(*rounded)
+    mixed.backward(back.bfloat16())
+    assert mixed.dtype == torch.bfloat16
+    assert exact.grad is not None
+    assert rounded.grad is not None
+    assert relative_error(mixed.detach(), expected.detach()) < 0.01
+    assert relative_error(rounded.grad, exact.grad) < 0.01
+
+
+def test_attention_in_float32_is_that_of_torch_to_the_last_bit():
+    q, k, v = torch.randn(3, 2, 3, 17, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(attend(q, k, v), functional.scaled_dot_product_attention(q, k, v))
+
+
+def test_autocast_leaves_attention_in_bfloat16():
+    q, k, v = torch.randn(3, 2, 3, 17, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = attend(q, k, v)
+    assert inside.dtype == torch.bfloat16
+    assert torch.equal(inside, attend(q, k, v))

@@ -16,6 +16,8 @@ from eosin.models.config import ViTConfig
 LAYER_NORM_EPS = 1e-6
 SUBSET_ABOVE_RATE = 0.1
 """Stochastic depth above this rate computes only the kept images; below, the gain is eaten up."""
+MAX_TOKENS_WITH_SCORES = 512
+"""Above, the scores of all pairs of tokens take more memory than is worth the time they save."""
 
 
 @final
@@ -32,7 +34,7 @@ class Attention(nn.Module):
         """Return what each token takes from all tokens."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # b n 3 h d
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # 3 times b h n d
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -103,6 +105,22 @@ class Block(nn.Module):
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.ls2(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
+
+
+def attend(
+    query: Float[Tensor, "batch heads tokens channels"],
+    key: Float[Tensor, "batch heads tokens channels"],
+    value: Float[Tensor, "batch heads tokens channels"],
+) -> Float[Tensor, "batch heads tokens channels"]:
+    """Return the values mixed by how well the keys fit the queries, each head on its own."""
+    is_slow = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    if not is_slow or query.shape[2] > MAX_TOKENS_WITH_SCORES:
+        return functional.scaled_dot_product_attention(query, key, value)
+    # On a CPU torch's fused kernel multiplies bfloat16 more slowly than float32: forward and back
+    # together take 2 to 10 times as long as these products.
+    scores = (query * query.shape[3] ** -0.5) @ key.mT
+    mixed: Tensor = scores.softmax(dim=-1) @ value
+    return mixed
 
 
 def add_residual(
