@@ -12,18 +12,18 @@ much its allocator loses in gaps, and what torch.compile saves. So a plan should
 
 import math
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import NamedTuple, final
 
 from eosin.models.config import HeadConfig, ViTConfig
 from eosin.train.config import TrainConfig
+from eosin.train.num_weights import heads_of, num_backbone_weights, num_weights
 from eosin.views import GLOBAL, LOCAL
 
 GIB = 2**30
 OVERHEAD_GIB = 1.5
 """Of a GPU's context, its libraries' workspaces and communication buffers."""
-SUBSET_ABOVE_RATE = 0.1
-"""Stochastic depth above this computes only the images that it keeps (models/block.py)."""
+MAX_TOKENS_WITH_SCORES = 512
+"""Up to here a CPU keeps the scores of all pairs of tokens in bfloat16 (models/block.py)."""
 TARGET_COPIES = 5
 """Of the scores of hidden patches while targets are made: the student's, the teacher's, theirs over
 the temperature, less their maximum, and the exponential."""
@@ -67,31 +67,52 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    config: TrainConfig, *, num_devices: int = 1, num_replicas: int = 1, recompute: bool = False
+    config: TrainConfig,
+    *,
+    num_devices: int = 1,
+    num_replicas: int = 1,
+    recompute: bool = False,
+    is_gpu: bool = True,
 ) -> MemoryEstimate:
     """Return what one of the devices needs to train.
 
-    Precision `auto` is counted as bfloat16, which GPUs take.
+    Precision `auto` is counted as bfloat16 on a GPU, and as float32 on a CPU, of which few multiply
+    faster in bfloat16.
 
     Args:
         config: Of the run; its batch is shared by the devices, part by part.
         num_devices: All of them together.
         num_replicas: Copies of the networks, each cut over the devices of one.
         recompute: Whether activations inside blocks are computed again in the backward pass.
+        is_gpu: Whether the devices are GPUs.
     """
     num_shards = num_devices // num_replicas
     student = 4 * num_weights(config) / num_shards
-    phases = _phases(config, num_devices=num_devices, num_shards=num_shards, recompute=recompute)
+    mode = _Mode(2 if _is_bfloat16(config, is_gpu=is_gpu) else 4, recompute, is_gpu)
+    phases = _phases(config, mode, num_devices=num_devices, num_shards=num_shards)
     peak = max(phases, key=lambda phase: sum(phase.values()))
     gib = {name: num_bytes / GIB for name, num_bytes in peak.items()}
     return MemoryEstimate(weights=2 * student / GIB, moments=2 * student / GIB, **gib)
 
 
+class _Mode(NamedTuple):
+    """How blocks are computed."""
+
+    width: int
+    """Bytes of a value in products."""
+    recompute: bool
+    is_gpu: bool
+
+
+def _is_bfloat16(config: TrainConfig, *, is_gpu: bool) -> bool:
+    return config.precision == "bfloat16" or (config.precision == "auto" and is_gpu)
+
+
 def _phases(
-    config: TrainConfig, *, num_devices: int, num_shards: int, recompute: bool
+    config: TrainConfig, mode: _Mode, *, num_devices: int, num_shards: int
 ) -> list[dict[str, float]]:
     """Return the bytes of what comes and goes, at the moments that may be the peak."""
-    width = 4 if config.precision == "float32" else 2
+    width = mode.width
     # Devices have whole patches, and the fullest one decides.
     kinds = _crops(config, patches=-(-config.part_batch // num_devices))
     student = 4.0 * num_weights(config)
@@ -99,8 +120,8 @@ def _phases(
     # Between parts nothing is averaged over devices, so each adds up gradients of everything.
     summed = student if config.accumulation_steps > 1 else 0.0
     backbone_copies = (student - heads) / 4 * width if width == 2 or num_shards > 1 else 0.0
-    kept = [_crop_bytes(config, kind, width=width, recompute=recompute) for kind in kinds]
-    moving = [_block_back_bytes(config, kind, width, recompute=recompute) for kind in kinds]
+    kept = [_crop_bytes(config, kind, mode) for kind in kinds]
+    moving = [_block_back_bytes(config, kind, mode) for kind in kinds]
     return [
         # The targets of iBOT are made.
         {
@@ -127,66 +148,46 @@ def _phases(
     ]
 
 
-def num_weights(config: TrainConfig) -> int:
-    """Return the number of parameters of the student: backbone and heads."""
-    dim = config.model.embed_dim
-    return num_backbone_weights(config.model) + sum(
-        num_head_weights(head, dim) for head in heads_of(config)
-    )
-
-
-def heads_of(config: TrainConfig) -> tuple[HeadConfig, ...]:
-    """Return the heads that the run builds."""
-    if config.ibot_head is None or config.losses.ibot_weight == 0:
-        return (config.dino_head,)
-    return (config.dino_head, config.ibot_head)
-
-
-def num_backbone_weights(model: ViTConfig) -> int:
-    """Return the number of parameters of a vision transformer."""
-    dim = model.embed_dim
-    positions = 1 + model.grid_size**2
-    tokens = positions + 1 + 1 + model.num_registers
-    patch_embed = 3 * model.patch_size**2 * dim + dim
-    return model.depth * _num_block_weights(model) + tokens * dim + patch_embed + 2 * dim
-
-
-def num_head_weights(head: HeadConfig, embed_dim: int) -> int:
-    """Return the number of parameters of a projection head."""
-    widths = (embed_dim, head.hidden_dim, head.hidden_dim, head.bottleneck_dim)
-    layers = sum((wide + 1) * narrow for wide, narrow in pairwise(widths))
-    return layers + (head.bottleneck_dim + 1) * head.num_prototypes
-
-
 def activation_bytes(
-    model: ViTConfig, *, num_crops: int, side_px: int, is_bfloat16: bool, recompute: bool = False
+    model: ViTConfig,
+    *,
+    num_crops: int,
+    side_px: int,
+    is_bfloat16: bool,
+    recompute: bool = False,
+    is_gpu: bool = True,
 ) -> float:
     """Return what autograd keeps of the backbone for crops of one size, without weights.
 
     In products' precision each block keeps of every token: the inputs of four layers, queries, keys
-    and values, and what LayerScale multiplies; in float32 always the input of each norm. The
-    attention matrix is never kept. If blocks are computed again, only their inputs are.
+    and values, and what LayerScale multiplies; in float32 always the input of each norm. A GPU
+    never keeps the attention matrix. If blocks are computed again, only their inputs are kept.
     """
+    mode = _Mode(2 if is_bfloat16 else 4, recompute, is_gpu)
     tokens = _num_tokens(model, num_crops, side_px)
     dim = model.embed_dim
-    width = 2 if is_bfloat16 else 4
-    ends = 4.0 * dim * tokens + width * 3 * side_px**2 * num_crops
+    ends = 4.0 * dim * tokens + mode.width * 3 * side_px**2 * num_crops
     if recompute:
         return ends + 4 * dim * tokens * model.depth
-    return ends + model.depth * tokens * _kept(model, num_crops) * _block_bytes(model, width)
+    inside = _block_bytes(model, mode, tokens // num_crops)
+    return ends + model.depth * tokens * _kept(model, num_crops) * inside
 
 
 def _num_tokens(model: ViTConfig, num_crops: int, side_px: int) -> int:
     return num_crops * (1 + model.num_registers + (side_px // model.patch_size) ** 2)
 
 
-def _block_bytes(model: ViTConfig, width: int) -> int:
+def _block_bytes(model: ViTConfig, mode: _Mode, tokens_of_crop: int) -> int:
+    """Return the bytes that a block keeps of one token."""
     dim, hidden = model.embed_dim, model.ffn_hidden_dim
     # norm 1's output, queries, keys, values, their mix, its projection; norm 2's, the last layer's.
     in_blocks = (1 + 3 + 1 + 1) + (1 + 1)
     norms = 2 * (4 * dim + 8)
-    index_add = 2 * 4 * dim if model.drop_path_rate > SUBSET_ABOVE_RATE else 0
-    return width * (in_blocks * dim + _num_hidden(model) * hidden) + norms + index_add
+    index_add = 2 * 4 * dim if model.drop_path_rate > 0 else 0
+    has_pairs = mode.width == 2 and not mode.is_gpu and tokens_of_crop <= MAX_TOKENS_WITH_SCORES
+    pairs = 2 * model.num_heads * tokens_of_crop if has_pairs else 0
+    middle = _num_hidden(model) * hidden
+    return mode.width * (in_blocks * dim + middle) + norms + index_add + pairs
 
 
 def _num_hidden(model: ViTConfig) -> int:
@@ -197,16 +198,9 @@ def _num_hidden(model: ViTConfig) -> int:
 
 def _kept(model: ViTConfig, num_crops: int) -> float:
     """Return the share of the crops that stochastic depth computes."""
-    if model.drop_path_rate <= SUBSET_ABOVE_RATE:
+    if model.drop_path_rate == 0:
         return 1.0
     return max(int(num_crops * (1 - model.drop_path_rate)), 1) / num_crops
-
-
-def _num_block_weights(model: ViTConfig) -> int:
-    dim, hidden = model.embed_dim, model.ffn_hidden_dim
-    attention = 4 * dim * dim + 4 * dim
-    inward = (dim + 1) * hidden * (1 if model.ffn == "mlp" else 2)
-    return attention + inward + (hidden + 1) * dim + 4 * dim + 2 * dim
 
 
 class _Crops(NamedTuple):
@@ -225,27 +219,33 @@ def _crops(config: TrainConfig, *, patches: int) -> list[_Crops]:
     return kinds
 
 
-def _crop_bytes(config: TrainConfig, kind: _Crops, *, width: int, recompute: bool) -> float:
+def _crop_bytes(config: TrainConfig, kind: _Crops, mode: _Mode) -> float:
     """Return what is kept of crops in the backbone, with what goes in and comes out."""
     model = config.model
     inside = activation_bytes(
-        model, num_crops=kind.num, side_px=kind.side_px, is_bfloat16=width == 2, recompute=recompute
+        model,
+        num_crops=kind.num,
+        side_px=kind.side_px,
+        is_bfloat16=mode.width == 2,
+        recompute=mode.recompute,
+        is_gpu=mode.is_gpu,
     )
     # In float32 the crops themselves are what the first layer keeps.
-    crops = 4 * 3 * kind.side_px**2 * kind.num if width == 2 else 0
+    crops = 4 * 3 * kind.side_px**2 * kind.num if mode.width == 2 else 0
     # The last tokens, of student and teacher.
     tokens = _num_tokens(model, kind.num, kind.side_px)
     return inside + crops + 2 * 4 * model.embed_dim * tokens
 
 
-def _block_back_bytes(config: TrainConfig, kind: _Crops, width: int, *, recompute: bool) -> float:
+def _block_back_bytes(config: TrainConfig, kind: _Crops, mode: _Mode) -> float:
     """Return the gradients inside the last block, and what it computes again."""
     model = config.model
     tokens = _num_tokens(model, kind.num, kind.side_px) * _kept(model, kind.num)
     # Of the residual stream, of LayerScale, and of the feed-forward layer's middle.
     middle = _num_hidden(model) / 2 * model.ffn_hidden_dim
-    gradients = width * (middle + 2 * model.embed_dim)
-    return tokens * (gradients + recompute * _block_bytes(model, width))
+    gradients = mode.width * (middle + 2 * model.embed_dim)
+    again = _block_bytes(model, mode, _num_tokens(model, 1, kind.side_px)) if mode.recompute else 0
+    return tokens * (gradients + again)
 
 
 def _score_bytes(config: TrainConfig, patches: int) -> float:

@@ -138,14 +138,12 @@ def _in_parts(config: TrainConfig, preset: Preset) -> list[TrainConfig]:
 
 
 def _memory(config: TrainConfig, preset: Preset, *, recompute: bool) -> MemoryEstimate:
-    if not preset.is_gpu and config.precision == "auto":
-        # Few CPUs multiply faster in bfloat16, and float32 needs more.
-        config = replace(config, precision="float32")
     return estimate_memory(
         config,
         num_devices=preset.num_devices,
         num_replicas=preset.num_nodes,
         recompute=recompute,
+        is_gpu=preset.is_gpu,
     )
 
 
