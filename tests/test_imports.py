@@ -25,6 +25,7 @@ INDEPENDENT = {"phantom": {"errors", "atomic"}}
 
 TORCH_FREE = (
     "eosin.pipeline", "eosin.scan", "eosin.recipes", "eosin.train.stream", "eosin.report.preview",
+    "eosin.train.presets",
 )  # fmt: skip
 """What the streaming install must import, and the command line before it knows what to do."""
 
