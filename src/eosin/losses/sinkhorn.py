@@ -37,8 +37,9 @@ def sinkhorn_knopp(
     1/sum are left out here, because the next normalization cancels them.
     """
     logits = teacher_logits.float() / temperature
-    # One common factor cancels too: with it, no exponential overflows.
-    q = torch.exp(logits - max_over_ranks(_highest(logits)))
+    # One common factor cancels too: with it, no exponential overflows. In place, for this is one
+    # of the two largest tensors of a step.
+    q = logits.sub_(max_over_ranks(_highest(logits))).exp_()
     # A prototype far from every sample underflows to zeros, and shall stay zero instead of NaN.
     tiny = torch.finfo(q.dtype).tiny
     for _ in range(num_iterations):
