@@ -10,11 +10,10 @@ def relative_error(x: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("batch", "rate", "num_kept"), [(48, 0.4, 28), (3, 0.4, 1), (2, 0.4, 1), (1, 0.9, 1)]
+    ("batch", "rate", "num_kept"),
+    [(48, 0.4, 28), (32, 0.1, 28), (3, 0.4, 1), (2, 0.1, 1), (1, 0.9, 1)],
 )
-def test_a_large_drop_rate_computes_a_fixed_number_of_images(
-    batch: int, rate: float, num_kept: int
-):
+def test_stochastic_depth_computes_a_fixed_number_of_images(batch: int, rate: float, num_kept: int):
     seen = []
 
     def branch(x: torch.Tensor) -> torch.Tensor:
@@ -27,12 +26,13 @@ def test_a_large_drop_rate_computes_a_fixed_number_of_images(
     assert float(added.mean()) == pytest.approx(1.0)
 
 
-def test_a_small_drop_rate_drops_each_image_on_its_own_and_keeps_the_mean():
+def test_every_image_is_dropped_as_often_as_any_other():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        added = add_residual(torch.zeros(20_000, 1, 1), torch.ones_like, drop_rate=0.1)
-    assert added.unique().tolist() == pytest.approx([0.0, 1 / 0.9])
-    assert float(added.mean()) == pytest.approx(1.0, abs=0.01)
+        added = sum(
+            add_residual(torch.zeros(10, 1, 1), torch.ones_like, drop_rate=0.1) for _ in range(2000)
+        )
+    assert added.flatten().tolist() == pytest.approx([2000.0] * 10, rel=0.03)
 
 
 def test_what_is_added_and_its_gradient_belong_to_the_kept_images():

@@ -14,8 +14,8 @@ from torch.nn import functional
 from eosin.models.config import ViTConfig
 
 LAYER_NORM_EPS = 1e-6
-SUBSET_ABOVE_RATE = 0.1
-"""Stochastic depth above this rate computes only the kept images; below, the gain is eaten up."""
+SUBSET_ABOVE_RATE = 0.0
+"""Stochastic depth above this rate computes the kept images only."""
 MAX_TOKENS_WITH_SCORES = 512
 """Above, the scores of all pairs of tokens take more memory than is worth the time they save."""
 
@@ -129,20 +129,17 @@ def add_residual(
     *,
     drop_rate: float,
 ) -> Float[Tensor, "batch tokens dim"]:
-    """Return `x + branch(x)`, where the branch is skipped for a random part of the images.
+    """Return `x + branch(x)`, where the branch is computed for a random part of the images only.
 
-    What is kept is scaled up, so that the mean stays. Above `SUBSET_ABOVE_RATE` a fixed number of
-    images is kept (at least one) and the branch runs on these alone; below it every image is kept
-    or dropped on its own.
+    A fixed number of images is kept, rounded down and at least one, and scaled up so that the mean
+    stays. DINOv2 trains so at every rate, since its crops go through the network as nested tensors;
+    drops of each image on its own, which `Block.forward` has up to a rate of 0.1, never train.
 
-    Source: facebookresearch/dinov2 b8931f7, layers/block.py and layers/drop_path.py.
+    Source: facebookresearch/dinov2 b8931f7, layers/block.py, NestedTensorBlock.
     """
-    if drop_rate == 0:
+    if drop_rate <= SUBSET_ABOVE_RATE:
         return x + branch(x)
     batch = x.shape[0]
-    if drop_rate <= SUBSET_ABOVE_RATE:
-        keep = x.new_empty(batch, 1, 1).bernoulli_(1 - drop_rate)
-        return x + branch(x) * (keep / (1 - drop_rate))
     num_kept = max(int(batch * (1 - drop_rate)), 1)
     kept = torch.randperm(batch, device=x.device)[:num_kept]
     residual = branch(x[kept]).to(x.dtype)
