@@ -4,8 +4,9 @@ They come from facebookresearch/dinov2 b8931f7 on a CPU in float32 with torch 2.
 `DinoVisionTransformer(img_size=518, init_values=1.0, block_chunks=0, ...)` of each size's widths
 says with the weights of `fill`. Here small has all its blocks and the others the first ones only.
 With all blocks (12, 12, 24, 40), weights of 0.05 times normal numbers and images as here, the
-largest difference of any token to ours was 0.0 in all sizes, with 0 and 4 registers, at 224, 392
-and masked at 98 and 224 x 280 px.
+largest difference of any token to ours was 0.0 in all sizes, with 0 and 4 registers, at 224 and
+masked at 98 and 224 x 280 px, and at 392 px in all but giant2, of which the first two blocks were
+compared there.
 """
 
 from dataclasses import replace
