@@ -27,8 +27,8 @@ def step_flops(config: TrainConfig) -> float:
     """Return the operations of one optimiser step over all devices.
 
     A backward pass is two products for each of the forward pass, but for the first map, whose
-    pixels need no gradient. Stochastic depth leaves images out of blocks. Masked patches are counted as
-    many as there are on average.
+    pixels need no gradient. Stochastic depth leaves images out of blocks. Masked patches are
+    counted as many as there are on average.
     """
     data, model, batch = config.data, config.model, config.global_batch
     kept = 1 - model.drop_path_rate

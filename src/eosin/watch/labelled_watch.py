@@ -12,12 +12,13 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from eosin.catalog.entry import PATIENT_COLUMN
 from eosin.catalog.tcga import tcga_columns
 from eosin.errors import ConfigError, InputError
+from eosin.evaluate.folds import grouped_folds
 from eosin.evaluate.knn import Knn
 from eosin.evaluate.labelled import LabelledTiles
 from eosin.train.monitors import Monitor
@@ -38,7 +39,9 @@ class LabelledSet:
 
     known: LabelledTiles
     asked: LabelledTiles | None
-    """None where folds of `known` are asked in turn."""
+    """None where `folds` of `known` are asked in turn."""
+    folds: Int64[np.ndarray, "_"] | None
+    """Of the tiles of `known`, no patient cut; None where there is a part to be asked."""
 
     @classmethod
     def from_folder(cls, folder: Path, max_tiles: int) -> "LabelledSet":
@@ -51,18 +54,25 @@ class LabelledSet:
             max_tiles: Of each part; of more, the same ones are taken each time, class by class.
 
         Raises:
-            InputError: If there are fewer than two classes, one without images, or other classes
-                in the two parts.
+            InputError: If there are fewer than two classes, one without images, other classes
+                in the two parts, or patients cannot be held out without their classes.
         """
         if not (folder / "train").is_dir():
-            return cls(known=_thinned(_listed(folder), max_tiles), asked=None)
+            known = _thinned(_listed(folder), max_tiles)
+            folds = grouped_folds(known.labels, known.groups, NUM_FOLDS, seed=0)
+            if folds.max() == 0:
+                raise InputError(
+                    f"{folder}: no class has tiles of two patients, so none can be told by "
+                    "others' tiles; add patients"
+                )
+            return cls(known=known, asked=None, folds=folds)
         known, asked = (_thinned(_listed(folder / part), max_tiles) for part in ("train", "test"))
         if known.class_names != asked.class_names:
             raise InputError(
                 f"{folder}: train has the classes {', '.join(known.class_names)} and test "
                 f"{', '.join(asked.class_names)}; give both the same"
             )
-        return cls(known=known, asked=asked)
+        return cls(known=known, asked=asked, folds=None)
 
     @property
     def num_tiles(self) -> int:
@@ -112,8 +122,9 @@ class LabelledWatch(Monitor):
     def _told(self, features: np.ndarray) -> Accuracies:
         tiles = self._tiles
         known = tiles.known.with_features(features[: len(tiles.known)])
-        if tiles.asked is None:
-            return cross_knn_accuracies(KNN, known, num_folds=NUM_FOLDS)
+        if tiles.folds is not None:
+            return cross_knn_accuracies(KNN, known, tiles.folds)
+        assert tiles.asked is not None
         asked = tiles.asked.with_features(features[len(tiles.known) :])
         return knn_accuracies(KNN, known, asked)
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64
 
-from eosin.evaluate.folds import grouped_folds
 from eosin.evaluate.knn import Knn
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.evaluate.metrics import accuracy, balanced_accuracy, confusion_matrix
@@ -36,18 +35,16 @@ def knn_accuracies(knn: Knn, known: LabelledFeatures, asked: LabelledFeatures) -
     return _accuracies(asked, knn.predict(known, asked.features))
 
 
-def cross_knn_accuracies(knn: Knn, labelled: LabelledFeatures, *, num_folds: int) -> Accuracies:
-    """Return how well samples are told by those of other groups, fold by fold.
+def cross_knn_accuracies(
+    knn: Knn, labelled: LabelledFeatures, folds: Int64[np.ndarray, " samples"]
+) -> Accuracies:
+    """Return how well the samples of each fold are told by those of the others.
 
     Args:
         knn: The classifier.
-        labelled: Samples with their groups, such as patients.
-        num_folds: Lowered to the number of groups, which then are held out one by one.
-
-    Raises:
-        ConfigError: If all samples are of one group.
+        labelled: Samples.
+        folds: Of the samples, two at least; a group that is cut would tell itself.
     """
-    folds = grouped_folds(labelled.labels, labelled.groups, num_folds, seed=0)
     predictions = np.empty_like(labelled.labels)
     for fold in np.unique(folds):
         is_asked = folds == fold
@@ -89,7 +86,8 @@ def site_probe(
         names=tuple(str(row) for row in rows),
         groups=tuple(patients[row] for row in rows),
     )
-    told = cross_knn_accuracies(knn, labelled, num_folds=len(set(labelled.groups)))
+    _, patient_of = np.unique(labelled.groups, return_inverse=True)
+    told = cross_knn_accuracies(knn, labelled, patient_of)
     return SiteProbe(accuracy=told.balanced, chance=1 / len(names))
 
 
