@@ -14,8 +14,6 @@ from torch.nn import functional
 from eosin.models.config import ViTConfig
 
 LAYER_NORM_EPS = 1e-6
-SUBSET_ABOVE_RATE = 0.0
-"""Stochastic depth above this rate computes the kept images only."""
 MAX_TOKENS_WITH_SCORES = 512
 """Above, the scores of all pairs of tokens take more memory than is worth the time they save."""
 
@@ -137,7 +135,7 @@ def add_residual(
 
     Source: facebookresearch/dinov2 b8931f7, layers/block.py, NestedTensorBlock.
     """
-    if drop_rate <= SUBSET_ABOVE_RATE:
+    if drop_rate == 0:
         return x + branch(x)
     batch = x.shape[0]
     num_kept = max(int(batch * (1 - drop_rate)), 1)
