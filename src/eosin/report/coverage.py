@@ -34,7 +34,7 @@ def coverage_section(
     """Return the section that says what was seen of each slide.
 
     Args:
-        slides: Paths of all slides of the run.
+        slides: Paths of all slides of the run, as its order numbers them.
         manifest: Folder of the manifest; may be missing.
         order: Of the run's stream; None when its slides are out of reach.
         num_samples: Trained on so far.

@@ -186,20 +186,26 @@ class _Bins:
         self._high = np.full(max_bins, -np.inf)
 
     def add(self, steps: Int[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> None:
+        if (steps[1:] < steps[:-1]).any():
+            order = np.argsort(steps, kind="stable")
+            steps, values = steps[order], values[order]
         while steps.max() >= self._width * len(self._seen):
             self._widen()
         last = int(steps.argmax())
         if steps[last] > self._newest[0]:
             self._newest = (int(steps[last]), float(values[last]))
         places = steps // self._width
-        np.add.at(self._seen, places, 1)
-        np.add.at(self._steps, places, steps)
+        bins, starts, counts = _stretches(places)
+        self._seen[bins] += counts
+        self._steps[bins] += np.add.reduceat(steps, starts)
         is_finite = np.isfinite(values)
         places, values = places[is_finite], values[is_finite]
-        np.add.at(self._finite, places, 1)
-        np.add.at(self._sum, places, values)
-        np.minimum.at(self._low, places, values)
-        np.maximum.at(self._high, places, values)
+        if len(values):
+            bins, starts, counts = _stretches(places)
+            self._finite[bins] += counts
+            self._sum[bins] += np.add.reduceat(values, starts)
+            self._low[bins] = np.minimum(self._low[bins], np.minimum.reduceat(values, starts))
+            self._high[bins] = np.maximum(self._high[bins], np.maximum.reduceat(values, starts))
 
     def curve(self) -> Curve:
         has = self._seen > 0
@@ -225,3 +231,11 @@ class _Bins:
         self._high[:half] = np.maximum(self._high[: 2 * half : 2], self._high[1 : 2 * half : 2])
         self._low[half:], self._high[half:] = np.inf, -np.inf
         self._width *= 2
+
+
+def _stretches(
+    places: Int[np.ndarray, " n"],
+) -> tuple[Int[np.ndarray, " bins"], Int[np.ndarray, " bins"], Int[np.ndarray, " bins"]]:
+    """Return the values of a sorted array, where each begins, and how often it is there."""
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    return places[starts], starts, np.diff(starts, append=len(places))

@@ -63,7 +63,7 @@ def write_run_report(run_path: Path) -> Path:
         gauge_section(config, history, alarm_steps(run_path)),
         map_section(run, seen, backend),
         coverage_section(
-            slides,
+            seen.pipeline.slides if seen else slides,
             run.manifest,
             seen.pipeline.order if seen else None,
             num_samples=num_done * config.global_batch,
