@@ -109,10 +109,11 @@ def test_weights_that_are_missing_or_would_not_be_used_are_refused(
         train(still(), phantoms, tmp_path / "c", site=CPU, weights=pretrained)
 
 
-def test_weights_of_another_shape_are_refused_and_nothing_is_left_to_go_on_with(
+def test_weights_of_another_shape_are_refused_and_the_folder_stays_free(
     tmp_path: Path, phantoms: list[Path], pretrained: Path
 ):
     wider = replace(tiny_config().model, embed_dim=32)
     with pytest.raises(CheckpointError, match="does not fit this model"):
         train(still(start="backbone", model=wider), phantoms, tmp_path / "run", weights=pretrained)
-    assert not RunFolder(tmp_path / "run").metrics()
+    assert not RunFolder(tmp_path / "run").exists()
+    train(still(start="backbone"), phantoms, tmp_path / "run", site=CPU, weights=pretrained)

@@ -1,6 +1,7 @@
 """Everything that a run needs before its first step: settings, stream, networks, where it was."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -100,10 +101,10 @@ def begin(
         records=run.stream_records(has_manifest=site.has_manifest),
     )
     stack.callback(pipeline.close)
-    is_new = world.on_main(lambda: _claim(run, config, stack))
+    is_new = world.on_main(lambda: _lock(run, config, stack))
     model = initial_model(config)
-    if is_new:
-        _take_weights(model, weights, run, world)
+    start = _take_weights(model, weights) if is_new else None
+    world.on_main(lambda: _claim(run, config, start))
     lay_out(model, world, site.layout, is_bfloat16=config.precision == "bfloat16")
     model.to(world.device)
     optimizer = make_optimizer(model, config)
@@ -143,18 +144,24 @@ def _device_views(config: TrainConfig, device: torch.device) -> DeviceViews | No
     return DeviceViews(shared=data.shared_transforms, views=data.views, device=device)
 
 
-def _claim(run: RunFolder, config: TrainConfig, stack: ExitStack) -> bool:
+def _lock(run: RunFolder, config: TrainConfig, stack: ExitStack) -> bool:
     """Lock the folder until the run ends and return whether nothing was trained in it yet."""
     stack.enter_context(run.locked())
     run.crash_log.take_stock()
-    run.claim(to_plain(config))
+    if run.exists():
+        run.claim(to_plain(config))
     return not list_checkpoints(run.checkpoints)
 
 
-def _take_weights(
-    model: StudentTeacher, weights: Path | None, run: RunFolder, world: World
-) -> None:
-    """Put the weights that the run starts from into both networks, and write down which."""
+def _claim(run: RunFolder, config: TrainConfig, start: Mapping[str, object] | None) -> None:
+    # Only now, so that weights that do not fit leave no run behind.
+    run.claim(to_plain(config))
+    if start is not None:
+        run.write_start(start)
+
+
+def _take_weights(model: StudentTeacher, weights: Path | None) -> dict[str, object] | None:
+    """Put the weights that the run starts from into both networks, and return which, in detail."""
     start, config = model.config.start, model.config.model
     if start == "random":
         if weights is not None:
@@ -162,7 +169,7 @@ def _take_weights(
                 f"weights={weights} would not be used, as the run starts at random; say "
                 "start=backbone (--start backbone) or start=run"
             )
-        return
+        return None
     if weights is None:
         kind = "a backbone, such as facebook/dinov2-giant" if start == "backbone" else "a run"
         raise ConfigError(
@@ -187,8 +194,7 @@ def _take_weights(
             100 * shift,
         )
     by_side = {str(side_px): shift for side_px, shift in shifts.items()}
-    start_record = {**asdict(report), "position_shift": by_side}
-    world.on_main(lambda: run.write_start(start_record))
+    return {**asdict(report), "position_shift": by_side}
 
 
 def _write_down(run: RunFolder, pipeline: PatchPipeline, first_step: int) -> None:

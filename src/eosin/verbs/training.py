@@ -1,15 +1,23 @@
 """Commands about a run: train it, export it, report on it."""
 
+import logging
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from eosin.errors import ConfigError
+from eosin.recipes import recipe_config
 from eosin.train.config import TrainConfig
+from eosin.train.memory import estimate_memory
+from eosin.train.presets import PRESETS, apply_preset
 from eosin.train.site import Layout
 from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
 from eosin.watch.settings import Watch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -32,6 +40,9 @@ class TrainVerb:
     """Threads that read patches ahead."""
     extend: bool = False
     """Go on with a slide list that has changed; new slides begin with each lane's next window."""
+    preset: str | None = None
+    """Fit the run to a machine: cpu, gpu12, gpu24, gpu80, 8xgpu80 or 4x8xgpu80 decide the batch and
+    its parts; a batch that is given stays."""
     weights: Path | None = None
     """What a recipe that does not start at random starts from: a Hugging Face folder, Meta's .pth,
     or a run."""
@@ -70,17 +81,18 @@ def train(args: TrainVerb) -> None:
     from eosin.train.site import Site
     from eosin.train.world import is_main_process, torch_device
 
+    torch_device(args.device)  # refused before slides are looked for, which can take long
+    config, layout = _fitted(args)
     site = Site(
         device=args.device,
         num_threads=args.num_threads,
         has_manifest=args.manifest,
         extend=args.extend,
-        layout=args.layout,
+        layout=layout,
     )
-    torch_device(args.device)  # refused before slides are looked for, which can take long
     chosen = choose(args.slides, args.choice)
     run = train_with_progress(
-        args.config,
+        config,
         chosen.entries,
         args.out_dir,
         backend=chosen.backend,
@@ -91,6 +103,43 @@ def train(args: TrainVerb) -> None:
     )
     if is_main_process():
         print(run.path)
+
+
+def _fitted(args: TrainVerb) -> tuple[TrainConfig, Layout]:
+    """Return the run fitted to the machine, and say what it needs before it starts."""
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    config, layout = args.config, args.layout
+    if args.preset is None:
+        memory = estimate_memory(
+            config,
+            num_devices=num_processes,
+            num_replicas=layout.num_replicas,
+            recompute=layout.recompute_blocks,
+        )
+        logger.info("memory of a device, estimated: %s", memory.describe())
+        logger.info("learning rate %.3g at a batch of %d", config.peak_lr, config.global_batch)
+        return config, layout
+    recipe = recipe_config(args.recipe)
+    if config.accumulation_steps != recipe.accumulation_steps:
+        raise ConfigError(
+            f"--preset {args.preset} decides the parts of a step; leave out --accumulation-steps "
+            f"{config.accumulation_steps}, or the preset"
+        )
+    keeps_batch = config.global_batch != recipe.global_batch
+    plan = apply_preset(config, args.preset, keeps_batch=keeps_batch)
+    num_devices = PRESETS[args.preset].num_devices
+    if num_devices != num_processes:
+        raise ConfigError(
+            f"--preset {args.preset} is for {num_devices} processes and this is {num_processes}; "
+            "start them with torchrun (docs/training.md), or take another preset"
+        )
+    for line in plan.lines:
+        logger.info("%s", line)
+    return plan.config, replace(
+        layout,
+        num_replicas=plan.num_replicas,
+        recompute_blocks=layout.recompute_blocks or plan.recompute_blocks,
+    )
 
 
 def export(args: ExportVerb) -> None:
