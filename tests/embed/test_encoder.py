@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from eosin.embed.encoder import load_encoder
-from eosin.errors import InputError
+from eosin.errors import CheckpointError, InputError
 from eosin.models.pooling import pooled
 from eosin.models.vit import VisionTransformer
 from eosin.plain import to_plain
@@ -61,3 +61,11 @@ def test_a_teacher_that_was_taken_out_of_its_run_is_refused(tmp_path: Path):
     write_teacher(tmp_path / "deep" / "down" / "alone", seed=1)
     with pytest.raises(InputError, match="in no run"):
         load_encoder(tmp_path / "deep" / "down" / "alone")
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused_by_name(run: Path):
+    write_teacher(run / "best", seed=1)
+    deeper = replace(CONFIG, model=replace(CONFIG.model, depth=CONFIG.model.depth + 1))
+    (run / "config.json").write_text(json.dumps(to_plain(deeper)))
+    with pytest.raises(CheckpointError, match=r"weights of a run best do not fit"):
+        load_encoder(run / "best")

@@ -8,6 +8,7 @@ differed from the reference's by exactly 0.0.
 import argparse
 import json
 import logging
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -286,3 +287,19 @@ def test_shards_of_one_rank_are_not_taken_for_a_backbone(tmp_path: Path):
     torch.save({"teacher": {"backbone._flat_param": torch.zeros(9)}}, tmp_path / "rank_0.pth")
     with pytest.raises(CheckpointError, match="_flat_param"):
         read_weights(tmp_path / "rank_0.pth")
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_damaged_file_is_named_whatever_torch_stumbles_on(tmp_path: Path, is_zip: bool):
+    torch.save(backbone(), tmp_path / "whole.pth", _use_new_zipfile_serialization=is_zip)
+    whole = (tmp_path / "whole.pth").read_bytes()
+    damaged = tmp_path / "damaged.pth"
+    for size in range(1, len(whole), len(whole) // 60):
+        damaged.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"damaged\.pth"):
+            read_weights(damaged)
+    rng = random.Random(0)
+    for _ in range(100):
+        damaged.write_bytes(b"\x80\x02" + rng.randbytes(40))
+        with pytest.raises(CheckpointError, match=r"damaged\.pth"):
+            read_weights(damaged)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from eosin.errors import InputError
+from eosin.errors import CheckpointError, InputError
 from eosin.loader import to_model_input
 from eosin.models.config import ViTConfig
 from eosin.models.huggingface import import_huggingface
@@ -54,13 +54,24 @@ class ViTEncoder(Encoder):
         std: tuple[float, ...],
         device: torch.device | None = None,
     ) -> None:
+        """Build the model and give it its weights.
+
+        Raises:
+            CheckpointError: If the weights are not those of such a model.
+        """
         self.name = name
         self.weights_sha256 = weights_sha256(state_dict)
         self.input_size_px = input_size_px
         self.mean, self.std = mean, std
         self.device = device or torch.device("cpu")
         self._model = VisionTransformer(config)
-        self._model.load_state_dict(dict(state_dict))
+        try:
+            self._model.load_state_dict(dict(state_dict))
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights of {name} do not fit their configuration ({error}); export or copy "
+                "them again"
+            ) from error
         self._model.to(self.device).eval()
 
     @torch.inference_mode()

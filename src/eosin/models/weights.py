@@ -11,7 +11,6 @@ tensors' names and shapes. Nothing that is pickled is run.
 import hashlib
 import json
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,10 +156,13 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:
+        # A damaged pickle fails with whatever it stumbles on. Of torch's advice only the reason is
+        # shown: it goes on to advise loading without the protection.
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise CheckpointError(
-            f"{path} cannot be read as weights alone ({error}); save its teacher's state dict with "
-            "torch.save and give that file"
+            f"{path} cannot be read as weights alone ({reason}); if it is whole, save its "
+            "teacher's state dict with torch.save and give that file"
         ) from error
     for key in _NESTED_IN:
         if isinstance(stored, dict) and isinstance(stored.get(key), dict):
