@@ -31,8 +31,9 @@ Differs  see the table; DINOV2_GIANT is facebook/dinov2-giant or Meta's dinov2_v
 | regulariser | KDE, kappa and weight not stated | kappa 5, weight 0.05 (Virchow2) | unknown |
 | precision | not stated | bfloat16 products, float32 weights | unknown |
 
-That the backbone alone was loaded: an author in kaiko-ai/Midnight issue 4. The learning rate of the
-paper: OpenMidnight's README, which saw it collapse.
+That the backbone alone was loaded: an author in kaiko-ai/Midnight issue 4, who also says that the
+first layers soon get used to a normalisation other than that of their weights. The learning rate of
+the paper: OpenMidnight's README, which saw it collapse.
 """
 
 from typing import Literal

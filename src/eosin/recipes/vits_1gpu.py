@@ -20,8 +20,8 @@ from eosin.train.config import LossConfig, OptimConfig, TeacherConfig, TrainConf
 
 def config() -> TrainConfig:
     """Return the run."""
-    # 16,384 prototypes: the scores of all hidden patches must fit beside the model, and a part has
-    # some ten thousand of them, so that Sinkhorn-Knopp still has about one for each prototype.
+    # 16,384 prototypes and not nanopath's 131,072: a step hides some 20,000 patches, so that
+    # Sinkhorn-Knopp has about one for each, and their scores fit beside the model on a small GPU.
     head = HeadConfig(num_prototypes=16_384, bottleneck_dim=256)
     return TrainConfig(
         data=midnight12k.data(),  # Midnight
