@@ -64,19 +64,7 @@ def begin(
 ) -> Session:
     """Claim the run's folder, build everything, and go to where the run was.
 
-    Args:
-        config: Of the run.
-        slides: As `train` takes them.
-        run: Its folder.
-        world: The processes.
-        backend: Opens the slides.
-        site: Of the machine.
-        weights: What a new run starts from.
-        stack: Is given what must be closed at the end.
-
-    Raises:
-        ConfigError: If settings do not fit together or to the processes.
-        CheckpointError: If the folder holds another run, or weights do not fit.
+    Arguments and errors are those of `train`; `stack` is given what must be closed at the end.
     """
     config = _with_precision(config, run, world)
     device_views = _device_views(config, world.device)
@@ -86,11 +74,7 @@ def begin(
         rank=world.rank,
         world_size=world.size,
     )
-    if site.has_manifest and world.size > 1:
-        raise ConfigError(
-            f"a manifest is written by one process, and {world.size} train; leave it out, or train "
-            "in one process"
-        )
+    _check_manifest(site, world)
     pipeline = make_pipeline(
         config,
         slides,
@@ -135,6 +119,14 @@ def _with_precision(config: TrainConfig, run: RunFolder, world: World) -> TrainC
         return replace(config, precision=world.on_main(lambda: run.train_config.precision))
     is_fast = world.on_main(lambda: fast_bfloat16(world.device))
     return replace(config, precision="bfloat16" if is_fast else "float32")
+
+
+def _check_manifest(site: Site, world: World) -> None:
+    if site.has_manifest and world.size > 1:
+        raise ConfigError(
+            f"a manifest is written by one process, and {world.size} train; leave it out, or train "
+            "in one process"
+        )
 
 
 def _device_views(config: TrainConfig, device: torch.device) -> DeviceViews | None:
