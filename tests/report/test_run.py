@@ -54,7 +54,7 @@ def test_a_report_holds_all_that_is_known_of_a_run(run_path: Path, phantoms: lis
         note="made-up classes",
     )
     (run_path / COMPARISON_FILE).write_text(json.dumps(comparison.to_json()))
-    (run_path / "alarms.jsonl").write_text('{"step": 1, "message": "look at this"}\n')
+    (run_path / "nonfinite.jsonl").write_text('{"step": 1, "loss": NaN, "samples": []}\n')
     page = write_run_report(run_path).read_text()
     for heading in (
         "What was learnt",
@@ -69,7 +69,7 @@ def test_a_report_holds_all_that_is_known_of_a_run(run_path: Path, phantoms: lis
     ):
         assert f">{heading}</h2>" in page
     assert "made-up classes" in page
-    assert "look at this" in page
+    assert "that was not finite, which changed nothing: 1." in page
     assert "Finished: all 3 steps are done." in page
     assert "what was delivered" in page
     assert phantoms[0].name in page

@@ -1,33 +1,59 @@
-"""What a run complained about: alarms, and steps whose numbers were not finite."""
+"""What should worry a reader: looks that show a collapse, and steps that were skipped."""
 
 import json
-from collections.abc import Sequence
-from pathlib import Path, PurePath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import NamedTuple
 
-from eosin.report.history import Record, read_lines
+from eosin.report.history import History, Record, read_lines
 from eosin.report.page import Html, Section, collapsible, paragraph, table
-
-ALARMS_FILE = "alarms.jsonl"
-NONFINITE_FILE = "nonfinite.jsonl"
+from eosin.train.config import TrainConfig
+from eosin.train.run_folder import RunFolder
+from eosin.watch.alarm import CollapseSigns, advice
 
 _MAX_ROWS, _MAX_FOLDED = 20, 500
 _MAX_SAMPLES = 3
+_LOOKED_AT = (
+    "watch_mean_cosine",
+    "watch_rankme",
+    "watch_mean_choice_entropy",
+    "watch_teacher_entropy",
+)
 
 
-def alarm_steps(run_path: Path) -> list[int]:
-    """Return the steps at which the run's alarm went off."""
-    steps = [alarm.get("step") for alarm in read_lines(run_path / ALARMS_FILE)]
-    return [step for step in steps if isinstance(step, int)]
+class Alarm(NamedTuple):
+    """A look at which the run's alarm went off."""
+
+    step: int
+    signs: str
 
 
-def event_sections(run_path: Path) -> tuple[Section, ...]:
-    """Return the section of complaints; none when there were none."""
-    alarms = read_lines(run_path / ALARMS_FILE)
-    skipped = read_lines(run_path / NONFINITE_FILE)
+def collapse_alarms(config: TrainConfig, history: History) -> list[Alarm]:
+    """Return the looks at which a collapse showed for the second time in a row, or a later one.
+
+    Of a run of many looks, those that are neighbours count as one, by their means.
+    """
+    optim = config.optim
+    num_in_a_row, alarms = 0, []
+    for step, gauges in _looks(history):
+        if step < optim.warmup_steps + optim.freeze_backbone_steps:
+            continue
+        seen = CollapseSigns().seen(gauges)
+        num_in_a_row = num_in_a_row + 1 if seen else 0
+        if num_in_a_row >= 2:
+            alarms.append(Alarm(step, "; ".join(seen)))
+    return alarms
+
+
+def warning_sections(
+    run: RunFolder, config: TrainConfig, alarms: Sequence[Alarm]
+) -> tuple[Section, ...]:
+    """Return the section of warnings; none where there is nothing to warn of."""
+    skipped = read_lines(run.nonfinite)
     blocks: list[Html] = []
     if alarms:
-        said = [(_shown(one.get("step")), _shown(one.get("message"))) for one in alarms]
-        blocks += _table(("step", "alarm"), said)
+        blocks.append(paragraph(f"The gauges show a collapse. {advice(config)}."))
+        blocks += _table(("step", "sign"), [(str(step), signs) for step, signs in alarms])
     if skipped:
         blocks.append(
             paragraph(
@@ -41,6 +67,16 @@ def event_sections(run_path: Path) -> tuple[Section, ...]:
         ]
         blocks += _table(("step", "loss", "its samples"), rows)
     return (Section(heading="Warnings", blocks=tuple(blocks)),) if blocks else ()
+
+
+def _looks(history: History) -> Iterator[tuple[int, Mapping[str, float]]]:
+    if not all(name in history.curves for name in _LOOKED_AT):
+        return
+    # All are measured at the same looks, so their bins are the same.
+    means = [history.curves[name].mean.tolist() for name in _LOOKED_AT]
+    steps = history.curves[_LOOKED_AT[0]].steps.tolist()
+    for step, *values in zip(steps, *means, strict=True):
+        yield round(step), dict(zip(_LOOKED_AT, values, strict=True))
 
 
 def _table(header: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[Html]:

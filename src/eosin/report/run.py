@@ -14,7 +14,7 @@ from eosin.evaluate.comparison import ModelComparison
 from eosin.report.charts import Estimate, interval_chart
 from eosin.report.coverage import coverage_section
 from eosin.report.curves import curve_section, hours
-from eosin.report.events import alarm_steps, event_sections
+from eosin.report.events import collapse_alarms, warning_sections
 from eosin.report.gauges import gauge_section
 from eosin.report.history import History, read_history
 from eosin.report.page import (
@@ -55,12 +55,13 @@ def write_run_report(run_path: Path) -> Path:
     history = read_history(metrics_path)
     sampled = _sampled(config, slides, backend)
     seen = None if isinstance(sampled, EosinError) else sampled
+    alarms = collapse_alarms(config, history)
     num_done = history.last_step + 1
     sections = [
         *_comparison_section(run_path),
-        *event_sections(run_path),
+        *warning_sections(run, config, alarms),
         curve_section(config, history),
-        gauge_section(config, history, alarm_steps(run_path)),
+        gauge_section(config, history, [alarm.step for alarm in alarms]),
         map_section(run, seen, backend),
         coverage_section(
             seen.pipeline.slides if seen else slides,
