@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
+import torch
+
 from eosin.errors import CollapseError
 from eosin.train.config import TrainConfig
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
+from eosin.watch.features import present_world
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +106,8 @@ class CollapseAlarm(Monitor):
                 f"the model has collapsed by step {step}, or has not begun to learn: "
                 f"{'; '.join(seen)}. {self._advice}"
             )
-            logger.warning("%s", verdict)
+            if present_world(torch.device("cpu")).is_main:
+                logger.warning("%s", verdict)
             if self._on_collapse == "stop":
                 self._verdict = verdict
         return {}

@@ -26,7 +26,7 @@ from eosin.stream.listed import entries_of
 from eosin.stream.result import PatchResult
 from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
-from eosin.train.stream import make_pipeline
+from eosin.train.stream import Records, make_pipeline
 from eosin.transforms.base import Image
 from eosin.transforms.parameters import read_nested
 from eosin.views import GLOBAL, replay_views
@@ -106,6 +106,7 @@ def draw_bank(
     backend: SlideBackend | None = None,
     mask_store: MaskStore | None = None,
     num_threads: int = 0,
+    records: Records | None = None,
 ) -> TileBank:
     """Draw a bank from a run's slides; the same arguments give the same bank.
 
@@ -116,6 +117,8 @@ def draw_bank(
         backend: Opens the slides.
         mask_store: Where tissue masks are kept.
         num_threads: Threads that read.
+        records: Where it is written down what could not be read, so that a slide that crashes the
+            process is left out next time.
 
     Raises:
         StreamStalledError: If the slides do not give patches.
@@ -141,6 +144,7 @@ def draw_bank(
         num_threads=num_threads,
         defer_views=True,
         mask_store=mask_store,
+        records=records,
     )
     try:
         samples = list(pipeline.samples(range(size)))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, final
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -52,7 +53,7 @@ class KeepBest(Monitor):
         self._folder = folder
         self._metric = metric
         self._best: Best | None = None
-        self._has_seen_metric = False
+        self._has_looked = False
 
     def run_started(self, first_step: int, num_steps: int) -> None:
         best = read_best(self._folder)
@@ -62,9 +63,9 @@ class KeepBest(Monitor):
     def step_done(
         self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
     ) -> Mapping[str, float | int]:
+        self._has_looked = True
         if self._metric not in metrics:
             return {}
-        self._has_seen_metric = True
         world = present_world(device_of(model))
         value = float(metrics[self._metric])
         # Written so that NaN is never the best: no comparison with it holds.
@@ -76,9 +77,10 @@ class KeepBest(Monitor):
         return {}
 
     def run_ended(self) -> None:
-        if not self._has_seen_metric:
+        is_missing = self._has_looked and self._best is None
+        if is_missing and present_world(torch.device("cpu")).is_main:
             logger.warning(
-                "nothing was kept as the best: no step had a metric %r; see metrics.jsonl",
+                "nothing was kept as the best: no step had a number for %r; see metrics.jsonl",
                 self._metric,
             )
 

@@ -64,6 +64,7 @@ def monitors_for(
             backend=backend,
             mask_store=site.masks or MaskStore(run.masks),
             num_threads=site.num_threads,
+            records=run.stream_records(has_manifest=False),
         )
         monitors.append(BankWatch(run.path / "bank.npz", draw, looks, size_px=size_px))
     if labelled is not None:
