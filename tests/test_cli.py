@@ -22,6 +22,7 @@ SMALL = [
     "--dino-head.num-prototypes=16",
     "--ibot-head.num-prototypes=16",
     "--device=cpu",
+    "--watch.bank-tiles=16",
 ]
 
 
