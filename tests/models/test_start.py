@@ -163,6 +163,17 @@ def test_prototypes_with_lengths_do_not_start_a_head_without(tmp_path: Path):
     start_from(student, network(), written(tmp_path, network()), with_heads=True)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float):
+    broken = filled()["backbone"]
+    with torch.no_grad():
+        broken.norm.bias[3] = value
+    with pytest.raises(
+        CheckpointError, match=r"backbone\.norm\.bias has values that are not finite"
+    ):
+        load_backbone(VisionTransformer(SMALL), written(tmp_path, broken))
+
+
 def test_half_precision_starts_a_float32_model(tmp_path: Path):
     model = VisionTransformer(SMALL)
     load_backbone(model, written(tmp_path, filled()["backbone"].bfloat16()))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from eosin.errors import CheckpointError
@@ -63,8 +64,8 @@ def load_backbone(model: VisionTransformer, source: SourceWeights) -> LoadReport
     rule that the source was trained with.
 
     Raises:
-        CheckpointError: If a tensor is missing, unknown or of another shape; nothing is loaded
-            then.
+        CheckpointError: If a tensor is missing, unknown, of another shape or not finite; nothing is
+            loaded then.
     """
     return _load({"backbone": model}, source, with_heads=False)
 
@@ -83,8 +84,8 @@ def start_from(
             or stay as they were drawn.
 
     Raises:
-        CheckpointError: If a tensor is missing, unknown or of another shape; nothing is loaded
-            then.
+        CheckpointError: If a tensor is missing, unknown, of another shape or not finite; nothing is
+            loaded then.
     """
     report = _load(dict(student.named_children()), source, with_heads=with_heads)
     teacher.load_state_dict(student.state_dict())
@@ -160,6 +161,8 @@ def _problems(
                 f"{part}.{name} is {tuple(found[name].shape)} there and "
                 f"{tuple(wanted[name].shape)} here"
             )
+        elif not bool(torch.isfinite(found[name]).all()):
+            yield f"{part}.{name} has values that are not finite"
     yield from (f"{part}.{name} is unknown here" for name in found if name not in wanted)
     has_fixed_lengths = (
         _LENGTHS in wanted and not network[part].get_parameter(_LENGTHS).requires_grad
