@@ -32,11 +32,11 @@ def test_the_share_of_waiting_is_that_of_the_time(tmp_path: Path):
 
 
 def test_what_nobody_knows_is_drawn_folded_away_and_counters_are_not(tmp_path: Path):
-    page = section(tmp_path, {"my_metric": 1.0, "places_crc": 77, "watch_bank_s": 2.0})
+    page = section(tmp_path, {"my_metric": 1.0, "places_sum": 77, "watch_bank_s": 2.0})
     _, folded = page.split("<details>")
     assert "<title>my_metric</title>" in folded
     assert "<title>watch_bank_s</title>" in folded
-    assert "places_crc" not in page
+    assert "places_sum" not in page
 
 
 def test_gauges_stay_out_of_the_curves(tmp_path: Path):

@@ -7,6 +7,7 @@ import pytest
 from eosin.report.gauges import collapse_panels, gauge_section
 from eosin.report.history import read_history
 from eosin.report.panels import Panel
+from eosin.watch.best import Best
 from train.tiny import tiny_config
 
 HEALTHY = {
@@ -38,11 +39,11 @@ COLLAPSED = {
 }
 
 
-def section(tmp_path: Path, *records, marks=()) -> str:
+def section(tmp_path: Path, *records, **known) -> str:
     path = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"step": 10 * i, "loss": 1.0, **one}) for i, one in enumerate(records)]
     path.write_text("\n".join(lines) + "\n")
-    return "".join(gauge_section(tiny_config(), read_history(path), marks).blocks)
+    return "".join(gauge_section(tiny_config(), read_history(path), **known).blocks)
 
 
 def test_a_healthy_run_has_every_gauge_in_the_green(tmp_path: Path):
@@ -111,3 +112,8 @@ def test_ranges_are_said_in_words(healthy, text, within, without):
         assert panel.verdict(0.0) == ""
     else:
         assert (panel.verdict(within), panel.verdict(without)) == ("healthy", "look")
+
+
+def test_the_best_teacher_is_named(tmp_path: Path):
+    best = Best(1200, "watch_knn_accuracy", 0.75)
+    assert "watch_knn_accuracy 0.75 at step 1,200" in section(tmp_path, HEALTHY, best=best)

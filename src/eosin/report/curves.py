@@ -7,12 +7,12 @@ import numpy as np
 
 from eosin.report.gauges import MACHINE_METRICS, PREFIX, collapse_panels
 from eosin.report.history import Curve, History
-from eosin.report.page import Html, Section, collapsible, paragraph
+from eosin.report.page import Section, collapsible, paragraph
 from eosin.report.panels import Panel, draw_panels
 from eosin.train.config import TrainConfig
 
 _REGULARISERS = ("loss_kde", "loss_koleo")
-_COUNTERS = frozenset({"first_sample", "last_sample", "places_crc"})
+_COUNTERS = frozenset({"first_sample", "last_sample", "places_sum"})
 """What proves that a run was resumed exactly, and is no curve."""
 
 _WAIT_SHARE = "wait share"
@@ -84,8 +84,8 @@ def curve_section(config: TrainConfig, history: History) -> Section:
             paragraph(f"{history.num_damaged:,} damaged lines of metrics.jsonl are left out.")
         )
     learning = _learning_panels(curves)
-    blocks += draw_panels([*learning, *_SPEED], curves)
-    blocks += draw_panels(_RATES, curves, in_a_row=3)
+    blocks.append(draw_panels([*learning, *_SPEED], curves))
+    blocks.append(draw_panels(_RATES, curves, in_a_row=3))
     drawn = (*learning, *_SPEED, *_RATES, *collapse_panels(config))
     known = {name for panel in drawn for name, _ in panel.metrics} | _COUNTERS | {"data_wait_s"}
     others = [
@@ -94,7 +94,7 @@ def curve_section(config: TrainConfig, history: History) -> Section:
         if not name.startswith(PREFIX) or name in MACHINE_METRICS
     ]
     if others:
-        folded = Html("".join(draw_panels(others, curves, in_a_row=3)))
+        folded = draw_panels(others, curves, in_a_row=3)
         blocks.append(collapsible("everything else that was measured", folded))
     return Section(heading="Training", blocks=tuple(blocks))
 

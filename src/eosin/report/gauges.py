@@ -11,6 +11,7 @@ from eosin.report.history import Curve, History
 from eosin.report.page import Html, Section, paragraph, table
 from eosin.report.panels import Panel, draw_panels
 from eosin.train.config import TrainConfig
+from eosin.watch.best import Best
 
 PREFIX = "watch_"
 """Of what monitors measure, every so many steps."""
@@ -31,13 +32,16 @@ MACHINE_METRICS = frozenset(
 """What monitors say of the machine and not of the model."""
 
 
-def gauge_section(config: TrainConfig, history: History, marks: Sequence[Number]) -> Section:
+def gauge_section(
+    config: TrainConfig, history: History, *, marks: Sequence[Number] = (), best: Best | None = None
+) -> Section:
     """Return the section of the gauges.
 
     Args:
         config: Of the run, which says what the ends of some gauges are.
         history: What it measured.
         marks: Steps of alarms.
+        best: The look whose teacher the run keeps, where it keeps one.
     """
     panels = [*collapse_panels(config), *benchmark_panels()]
     known = {name for panel in panels for name, _ in panel.metrics}
@@ -59,8 +63,11 @@ def gauge_section(config: TrainConfig, history: History, marks: Sequence[Number]
         ),
         paragraph(_in_short(shown, history.curves)),
         _verdicts(shown, history.curves),
-        *draw_panels(shown, history.curves, marks=marks, in_a_row=3),
+        draw_panels(shown, history.curves, marks=marks, in_a_row=3),
     ]
+    if best is not None:
+        at = f"{best.metric} {best.value:.4g} at step {best.step:,}"
+        blocks.append(paragraph(f"The best teacher so far is kept: {at}."))
     return Section(heading="Collapse gauges", blocks=tuple(blocks))
 
 

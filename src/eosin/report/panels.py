@@ -56,7 +56,7 @@ def draw_panels(
     *,
     marks: Sequence[Number] = (),
     in_a_row: Literal[2, 3] = 2,
-) -> list[Html]:
+) -> Html:
     """Return the panels that have something to draw, beside one another, with their sentences.
 
     Args:
@@ -82,5 +82,5 @@ def draw_panels(
             height_px=height_px,
         )
         figures.append(figure(chart, panel.meaning))
-    rows = range(0, len(figures), in_a_row)
-    return [side_by_side(figures[i : i + in_a_row], in_a_row=in_a_row) for i in rows]
+    # One grid for all, so that a narrow screen has no holes at the ends of rows.
+    return side_by_side(figures, in_a_row=in_a_row)

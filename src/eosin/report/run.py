@@ -31,6 +31,7 @@ from eosin.report.patch_maps import map_section
 from eosin.report.stream import Sampled, sample_stream, stream_sections
 from eosin.train.config import TrainConfig
 from eosin.train.run_folder import RunFolder
+from eosin.watch.best import read_best
 
 COMPARISON_FILE = "comparison.json"
 """Where in a run's folder a comparison of models lies, when there is one."""
@@ -61,7 +62,12 @@ def write_run_report(run_path: Path) -> Path:
         *_comparison_section(run_path),
         *warning_sections(run, config, alarms),
         curve_section(config, history),
-        gauge_section(config, history, [alarm.step for alarm in alarms]),
+        gauge_section(
+            config,
+            history,
+            marks=[alarm.step for alarm in alarms],
+            best=read_best(run_path / "best"),
+        ),
         map_section(run, seen, backend),
         coverage_section(
             seen.pipeline.slides if seen else slides,
