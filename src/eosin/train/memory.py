@@ -126,7 +126,7 @@ def _phases(
         # The targets of iBOT are made.
         {
             "gradients": summed,
-            "copies": backbone_copies + _head_copy_bytes(config, width),
+            "copies": backbone_copies + _head_copy_bytes(config, width, is_gathered=num_shards > 1),
             "activations": sum(kept),
             "scores": _score_bytes(config, kinds[0].num // 2),
         },
@@ -279,9 +279,12 @@ def _head_bytes(head: HeadConfig, num_rows: int | float) -> int | float:
     return 4 * num_rows * (4 * head.hidden_dim + 3 * head.bottleneck_dim)
 
 
-def _head_copy_bytes(config: TrainConfig, width: int) -> int:
+def _head_copy_bytes(config: TrainConfig, width: int, *, is_gathered: bool) -> int:
     """Return the bytes of the heads in the form in which products use them."""
     prototypes = [head.num_prototypes * head.bottleneck_dim for head in heads_of(config)]
-    others = num_weights(config) - num_backbone_weights(config.model) - sum(prototypes)
     # Prototypes are brought to their length anew for each call; DINO's head has two.
-    return width * (sum(prototypes) + prototypes[0] + (others if width == 2 else 0))
+    at_length = width * (sum(prototypes) + prototypes[0])
+    heads = num_weights(config) - num_backbone_weights(config.model)
+    if is_gathered:
+        return at_length + width * heads
+    return at_length + (width * (heads - sum(prototypes)) if width == 2 else 0)
