@@ -1,10 +1,9 @@
 """How much memory a run needs on each device, by what needs it, before anything is built.
 
 Counted from what the networks are made of and what autograd keeps of them; measured on a CPU for
-small models (tests/train/test_memory.py). The peak of a step is mostly where the targets of iBOT
-are made: all activations of the student are there, and the scores of all hidden patches several
-times over. With few prototypes it is where the last block goes back, with few patches where weights
-move.
+small models (tests/train/test_memory.py). The peak of a step is mostly in the loss of iBOT: all
+activations of the student are there, and the scores of all hidden patches several times over. With
+few prototypes it is where the last block goes back, with few patches where weights move.
 
 What only a GPU can tell: the memory of its context and libraries (`OVERHEAD_GIB` is a guess), how
 much its allocator loses in gaps, and what torch.compile saves. So a plan should leave some room.
@@ -24,9 +23,9 @@ OVERHEAD_GIB = 1.5
 """Of a GPU's context, its libraries' workspaces and communication buffers."""
 MAX_TOKENS_WITH_SCORES = 512
 """Up to here a CPU keeps the scores of all pairs of tokens in bfloat16 (models/block.py)."""
-TARGET_COPIES = 5
-"""Of the scores of hidden patches while targets are made: the student's, the teacher's, theirs over
-the temperature, less their maximum, and the exponential."""
+SCORE_COPIES = 4
+"""Of the scores of hidden patches in iBOT's loss: the student's, the targets, the student's over
+the temperature, and their log-probabilities."""
 
 
 @final
@@ -123,7 +122,7 @@ def _phases(
     kept = [_crop_bytes(config, kind, mode) for kind in kinds]
     moving = [_block_back_bytes(config, kind, mode) for kind in kinds]
     return [
-        # The targets of iBOT are made.
+        # The loss of iBOT is taken.
         {
             "gradients": summed,
             "copies": backbone_copies + _head_copy_bytes(config, width, is_gathered=num_shards > 1),
@@ -255,7 +254,7 @@ def _score_bytes(config: TrainConfig, patches: int) -> float:
     # Log-probabilities of the student, targets of the teacher, and their sum over its two views.
     dino = 4 * dino_head.num_prototypes * (num_class_tokens + 2 * patches + patches)
     hidden = _num_hidden_patches(config, patches) if config.losses.ibot_weight > 0 else 0.0
-    ibot = 4 * ibot_head.num_prototypes * hidden * TARGET_COPIES
+    ibot = 4 * ibot_head.num_prototypes * hidden * SCORE_COPIES
     inside = _head_bytes(dino_head, num_class_tokens) + _head_bytes(ibot_head, hidden)
     return dino + ibot + inside
 
