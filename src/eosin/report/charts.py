@@ -126,10 +126,7 @@ def line_chart(
         parts += _marks(guides, x_axis, frame)
         for index, several in enumerate(segments):
             for segment in several:
-                placed = [
-                    _Point(x_axis.place(p.x), *(y_axis.place(value) for value in p[1:]))
-                    for p in segment
-                ]
+                placed = [_placed(point, x_axis, y_axis) for point in segment]
                 parts.append(_line(placed, index))
         parts += _references(guides, segments, y_axis, frame)
     else:
@@ -192,6 +189,13 @@ def _segments(series: Series, is_log: bool) -> list[list[_Point]]:
         elif segments[-1]:
             segments.append([])
     return [segment for segment in segments if segment]
+
+
+def _placed(point: _Point, x_axis: Axis, y_axis: Axis) -> _Point:
+    x, y = x_axis.place(point.x), y_axis.place(point.y)
+    if point.low == point.high:
+        return _Point(x, y, y, y)
+    return _Point(x, y, y_axis.place(point.low), y_axis.place(point.high))
 
 
 def _line(points: list[_Point], index: int) -> str:

@@ -16,6 +16,9 @@ from eosin.watch.best import Best
 PREFIX = "watch_"
 """Of what monitors measure, every so many steps."""
 
+_BANK_TILES = 256
+"""Of a bank as it comes, which bound the directions that can be seen."""
+
 MACHINE_METRICS = frozenset(
     PREFIX + name
     for name in (
@@ -99,7 +102,7 @@ def collapse_panels(config: TrainConfig) -> tuple[Panel, ...]:
         _spread(
             "rankme",
             title="Directions in use (RankMe)",
-            healthy=(dim / 16, math.inf),
+            healthy=(min(dim, _BANK_TILES) / 16, math.inf),
             references=((1.0, "one direction"),),
             meaning=f"Of {dim}, and at most as many as tiles; 1 is a collapse.",
         ),
