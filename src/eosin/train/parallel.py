@@ -17,8 +17,9 @@ def lay_out(model: StudentTeacher, world: World, layout: Layout, *, is_bfloat16:
     """Prepare the networks in place; with several ranks their parameters become DTensors.
 
     On GPUs the blocks travel in bfloat16 where products are computed in it (autocast takes their
-    norms back to float32, which it does not on a CPU); gradients are averaged in float32. The student stays gathered from its forward to its backward pass. The teacher has no
-    backward pass that would free it, and must not be met again as it was before its last update.
+    norms back to float32, which it does not on a CPU); gradients are averaged in float32. The
+    student stays gathered from its forward to its backward pass. The teacher has no backward pass
+    that would free it, and must not be met again as it was before its last update.
     """
     is_bfloat16 = is_bfloat16 and world.device.type == "cuda"
     if world.mesh is not None:
