@@ -1,0 +1,39 @@
+"""The time of the products alone, at the rate that this machine reaches on large ones."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+SIDE = {"cpu": 2048, "cuda": 8192}
+
+
+def count_flops(action: Callable[[], object]) -> int:
+    """Return the floating-point operations of the matrix products of an action, which runs once."""
+    with FlopCounterMode(display=False) as counter:
+        action()
+    return counter.get_total_flops()
+
+
+class LargeProducts:
+    """Squares of a matrix that needs no cache but what products are cut for."""
+
+    def __init__(self, dtype: torch.dtype, device: str = "cpu"):
+        self.device = device
+        self.a = torch.randn(SIDE[device], SIDE[device], device=device).to(dtype)
+        self.flops = 2 * SIDE[device] ** 3
+
+    def step(self, _: object = None) -> None:
+        _ = self.a @ self.a
+
+
+def seconds(action: Callable[[], object], device: str) -> tuple[float, float]:
+    """Return seconds of the clock, and of all cores of this process together."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start, start_cpu = time.perf_counter(), time.process_time()
+    action()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, time.process_time() - start_cpu
