@@ -59,7 +59,7 @@ def test_a_damaged_line_of_metrics_costs_no_other_line(
         if step == 1:
             with (tmp_path / "metrics.jsonl").open("ab") as file:
                 file.write(b"\0\0\xff\n3\n")
-    run.forget_metrics_from(9)
+    run.forget_steps_from(9)
     assert [record["step"] for record in run.metrics()] == [0, 1, 2]
     assert "2 damaged lines" in caplog.text
 
@@ -71,12 +71,20 @@ def test_metrics_forget_the_steps_that_are_done_again_and_half_a_line(tmp_path: 
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     assert [record["step"] for record in run.metrics()] == [0, 1, 2, 3]
-    run.forget_metrics_from(2)
+    run.forget_steps_from(2)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"step": 0, "loss": 0.0},
         {"step": 1, "loss": 1 / 3},
     ]
+
+
+def test_skipped_steps_are_forgotten_with_the_others_that_are_done_again(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    for step in (1, 5):
+        run.append_nonfinite({"step": step, "samples": []})
+    run.forget_steps_from(3)
+    assert run.nonfinite.read_text() == '{"step": 1, "samples": []}\n'
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path):

@@ -191,4 +191,4 @@ def _take_weights(model: StudentTeacher, weights: Path | None) -> dict[str, obje
 
 def _write_down(run: RunFolder, pipeline: PatchPipeline, first_step: int) -> None:
     run.write_down(pipeline.slides, to_plain(pipeline.backend))
-    run.forget_metrics_from(first_step)
+    run.forget_steps_from(first_step)

@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, final
 
-from eosin.atomic import remove_leftovers, write_atomic
+from eosin.atomic import atomic_path, remove_leftovers, write_atomic
 from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
 from eosin.errors import CheckpointError, ConfigError, InputError
@@ -169,26 +169,16 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Number]]:
         """Return one record a step, oldest first; damaged lines are left out with a warning."""
-        if not self._has("metrics.jsonl"):
-            return []
-        records, num_damaged = [], 0
-        for line in (self.path / "metrics.jsonl").read_text(errors="replace").splitlines():
-            try:
-                record = json.loads(line)
-                record["step"]
-            except (json.JSONDecodeError, TypeError, KeyError):
-                num_damaged += 1
-            else:
-                records.append(record)
-        if num_damaged:
-            logger.warning("%d damaged lines in %s/metrics.jsonl", num_damaged, self.path)
-        return records
+        return list(_records(self.path / "metrics.jsonl"))
 
-    def forget_metrics_from(self, step: int) -> None:
-        """Drop the records of steps that will be done again."""
-        kept = [record for record in self.metrics() if record["step"] < step]
-        lines = "".join(json.dumps(record) + "\n" for record in kept)
-        write_atomic(self.path / "metrics.jsonl", lines)
+    def forget_steps_from(self, step: int) -> None:
+        """Drop what was written down of steps that will be done again."""
+        for path in (self.path / "metrics.jsonl", self.nonfinite):
+            if path.exists():
+                with atomic_path(path) as aside, aside.open("w") as file:
+                    for record in _records(path):
+                        if record["step"] < step:
+                            file.write(json.dumps(record) + "\n")
 
     def append_metrics(self, record: Mapping[str, Number]) -> None:
         """Add the record of a step."""
@@ -215,6 +205,23 @@ class RunFolder:
             raise InputError(f"{self.path} is no run: it has no {name}") from error
         except json.JSONDecodeError as error:
             raise InputError(f"{self.path / name} is damaged: {error}") from error
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file of records one by one; long runs have gigabytes of them."""
+    num_damaged = 0
+    if path.exists():
+        with path.open(errors="replace") as lines:
+            for line in lines:
+                try:
+                    record = json.loads(line)
+                    record["step"]
+                except (json.JSONDecodeError, TypeError, KeyError):
+                    num_damaged += 1
+                else:
+                    yield record
+    if num_damaged:
+        logger.warning("%d damaged lines in %s", num_damaged, path)
 
 
 def _absolute(slides: Sequence[str]) -> list[str]:
