@@ -1,6 +1,5 @@
 import ctypes
 import platform
-import resource
 import subprocess
 import sys
 
@@ -30,8 +29,8 @@ def fresh_pages(mode: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_memory_that_comes_again_needs_no_fresh_pages():
-    assert fresh_pages("leave") > 64 * 2**20 / resource.getpagesize() / 2
-    assert fresh_pages("keep") < 100
+    # 32 where a page has 2 MiB, 16,384 where it has 4 KiB.
+    assert fresh_pages("keep") < 20 < fresh_pages("leave")
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch):

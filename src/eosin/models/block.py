@@ -140,5 +140,6 @@ def add_residual(
     batch = x.shape[0]
     num_kept = max(int(batch * (1 - drop_rate)), 1)
     kept = torch.randperm(batch, device=x.device)[:num_kept]
-    residual = branch(x[kept]).to(x.dtype)
+    # Not x[kept], whose backward pass is that of any index: sorted on a GPU, slow on a CPU.
+    residual = branch(x.index_select(0, kept)).to(x.dtype)
     return x.index_add(0, kept, residual, alpha=batch / num_kept)
