@@ -6,21 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.distributed.device_mesh import init_device_mesh
 
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
-from eosin.train.parallel import Layout, lay_out
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
 from eosin.train.step import initial_model
-from eosin.train.world import World
 from eosin.watch.bank import TileBank, draw_bank
 from eosin.watch.bank_watch import BankWatch
 from eosin.watch.features import teacher_features
 from eosin.watch.gauges import cls_patch_cosine
 from eosin.watch.schedule import Looks
-from ranks import on_ranks
 from train.tiny import tiny_config
 from watch.monitor_contract import METRICS, MonitorContract
 
@@ -158,24 +154,3 @@ def test_a_run_that_is_watched_trains_like_one_that_is_not_and_goes_on_alike(
     with pytest.raises(StoppedError):
         watched(tmp_path / "parts", phantoms, config, StopAfter(1))
     assert untimed(watched(tmp_path / "parts", phantoms, config)) == whole
-
-
-def test_two_ranks_see_what_one_process_sees(tmp_path: Path):
-    model = initial_model(CONFIG)
-    bank = made_bank(21)
-
-    def on_rank(rank: int) -> dict[str, float | int]:
-        mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("shard",))
-        world = World(device=torch.device("cpu"), rank=rank, size=2, mesh=mesh)
-        lay_out(model, world, Layout(), is_bfloat16=False)
-        watch = BankWatch(tmp_path / "bank.npz", lambda: bank, EVERY_STEP, size_px=SIZE)
-        watch.run_started(0, 4)
-        return dict(watch.step_done(0, METRICS, model))
-
-    ranks = on_ranks(2, on_rank)
-    (tmp_path / "bank.npz").unlink()
-    alone = look(bank, tmp_path)
-    for seen in [*ranks, alone]:
-        del seen["watch_bank_s"]
-    assert ranks[0] == ranks[1]
-    assert ranks[0] == pytest.approx(alone, rel=1e-4, abs=1e-5)

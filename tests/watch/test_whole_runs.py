@@ -1,12 +1,14 @@
 """Runs that are watched in all ways at once, on one process and on two."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from eosin import watch
 from eosin.train.loop import train
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
@@ -32,7 +34,7 @@ PER_PROCESS = (
 def watched(folder: Path, slides: list[Path], tiles: Path, num_ranks: int) -> RunFolder:
     config = steady_config(precision="float32")
     run = RunFolder(folder)
-    watch = Watch(
+    settings = Watch(
         every_steps=2,
         bank_tiles=16,
         labelled_dir=tiles,
@@ -42,11 +44,11 @@ def watched(folder: Path, slides: list[Path], tiles: Path, num_ranks: int) -> Ru
 
     def on_rank(rank: int) -> None:
         os.environ.update(WORLD_SIZE=str(num_ranks), RANK=str(rank), LOCAL_RANK=str(rank))
-        monitors = monitors_for(watch, config, slides, run, site=CPU)
+        monitors = monitors_for(settings, config, slides, run, site=CPU)
         train(config, slides, folder, site=CPU, monitors=monitors)
 
     if num_ranks == 1:
-        monitors = monitors_for(watch, config, slides, run, site=CPU)
+        monitors = monitors_for(settings, config, slides, run, site=CPU)
         return train(config, slides, folder, site=CPU, monitors=monitors)
     on_ranks(num_ranks, on_rank)
     return run
@@ -66,6 +68,10 @@ def test_two_processes_see_and_keep_what_one_does(tmp_path: Path, phantoms: list
         assert [mine[name] for name in gauges] == pytest.approx(
             [other[name] for name in gauges], rel=1e-3, abs=1e-4
         )
+    promised = set(re.findall(r"watch_\w+", watch.__doc__ or ""))
+    elsewhere = {"watch_site_accuracy", "watch_site_chance", "watch_cuda_peak_gib"}
+    seen = {name for mine, _ in records for name in mine if name.startswith("watch_")}
+    assert seen == promised - elsewhere
     best = [read_best(run.path / "best") for run in (one, two)]
     assert best[0] is not None
     assert best[1] is not None

@@ -73,9 +73,9 @@ class BankWatch(Monitor):
         self._seen: _SeenBank | None = None
 
     def run_started(self, first_step: int, num_steps: int) -> None:
-        world = present_world(torch.device("cpu"))
-        if not self._path.exists():
-            world.on_main(self._write_bank)
+        # Only one process asks whether the bank is there: the others might ask when it just was
+        # written, and then not wait with those that asked before.
+        present_world(torch.device("cpu")).on_main(self._ensure_bank)
         self._seen = _SeenBank.of(TileBank.load(self._path), self._size_px)
 
     def step_done(
@@ -105,7 +105,9 @@ class BankWatch(Monitor):
             "watch_bank_s": time.perf_counter() - look_start,
         }
 
-    def _write_bank(self) -> None:
+    def _ensure_bank(self) -> None:
+        if self._path.exists():
+            return
         logger.info("drawing the tiles that this run is watched on, once, into %s", self._path)
         self._draw().save(self._path)
 

@@ -51,7 +51,8 @@ class LabelledSet:
 
         Args:
             folder: Holds class folders, or `train` and `test` that do.
-            max_tiles: Of each part; of more, the same ones are taken each time, class by class.
+            max_tiles: Of each part; of more, the same ones are taken each time, of each
+                class its share.
 
         Raises:
             InputError: If there are fewer than two classes, one without images, other classes
@@ -138,14 +139,22 @@ def _group(path: Path) -> str:
 
 
 def _thinned(tiles: LabelledTiles, max_tiles: int) -> LabelledTiles:
-    """Return at most so many tiles, spread evenly over the list, which is sorted by class."""
+    """Return at most so many tiles, of each class its share and at least one, spread evenly."""
     if max_tiles < len(tiles.class_names):
         raise ConfigError(
             f"labelled_max_tiles={max_tiles} must be at least the {len(tiles.class_names)} classes"
         )
     if len(tiles) <= max_tiles:
         return tiles
-    rows = np.linspace(0, len(tiles) - 1, max_tiles).round().astype(int)
+    # One of each class first, then its share of the rest, so that no rare class is left out.
+    num_classes = len(tiles.class_names)
+    share = (max_tiles - num_classes) / (len(tiles) - num_classes)
+    rows = np.concatenate(
+        [
+            of_class[np.linspace(0, len(of_class) - 1, 1 + int(share * (len(of_class) - 1))).astype(int)]
+            for of_class in (np.flatnonzero(tiles.labels == label) for label in range(num_classes))
+        ]
+    )
     return LabelledTiles(
         paths=tuple(tiles.paths[row] for row in rows),
         labels=tiles.labels[rows],
