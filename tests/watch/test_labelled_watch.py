@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import cv2
@@ -62,6 +63,18 @@ def test_of_many_tiles_the_same_ones_are_taken_from_each_class(tmp_path: Path):
     assert LabelledSet.from_folder(folder, 10).known.paths == tiles.known.paths
     with pytest.raises(ConfigError, match="2 classes"):
         LabelledSet.from_folder(folder, 1)
+
+
+def test_of_many_tiles_a_rare_class_keeps_one(tmp_path: Path):
+    train = write_tiles(tmp_path / "train", 40, ("dark", "middle", "pale"))
+    for path in sorted((train / "middle").iterdir())[1:]:
+        path.unlink()
+    shutil.copytree(train, tmp_path / "test")
+    tiles = LabelledSet.from_folder(tmp_path, 11)
+    assert tiles.asked is not None
+    for part in (tiles.known, tiles.asked):
+        assert np.bincount(part.labels).tolist() == [5, 1, 5]
+        assert len(set(part.paths)) == 11
 
 
 def test_a_barcode_in_a_tiles_name_is_its_group(tmp_path: Path):

@@ -146,15 +146,15 @@ def _thinned(tiles: LabelledTiles, max_tiles: int) -> LabelledTiles:
         )
     if len(tiles) <= max_tiles:
         return tiles
-    # One of each class first, then its share of the rest, so that no rare class is left out.
+    # One of each class, then its share of the rest, so that no rare class is left out.
     num_classes = len(tiles.class_names)
-    share = (max_tiles - num_classes) / (len(tiles) - num_classes)
-    rows = np.concatenate(
-        [
-            of_class[np.linspace(0, len(of_class) - 1, 1 + int(share * (len(of_class) - 1))).astype(int)]
-            for of_class in (np.flatnonzero(tiles.labels == label) for label in range(num_classes))
-        ]
-    )
+    num_shared, num_others = max_tiles - num_classes, len(tiles) - num_classes
+    chosen = []
+    for label in range(num_classes):
+        of_class = np.flatnonzero(tiles.labels == label)
+        num_chosen = 1 + num_shared * (len(of_class) - 1) // num_others
+        chosen.append(of_class[np.arange(num_chosen) * len(of_class) // num_chosen])
+    rows = np.concatenate(chosen)
     return LabelledTiles(
         paths=tuple(tiles.paths[row] for row in rows),
         labels=tiles.labels[rows],
