@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from eosin.errors import ConfigError, EosinError, TrainingError
+from eosin.errors import ConfigError, EosinError, InterruptedRunError, TrainingError
 
 T = TypeVar("T")
 
-_TIMEOUT = timedelta(minutes=10)
-"""How long ranks wait for each other before they give up, such as when one of them has died."""
+_TIMEOUT = timedelta(minutes=30)
+"""How long ranks wait for each other before they give up, such as when one of them has died. Longer
+than a stream waits for a slide (`Patience`), so that the rank whose slide hangs can name it, and
+than the main process takes to draw a bank of tiles or to write large networks to a slow disk."""
 
 
 @final
@@ -127,13 +129,20 @@ def joined_world(device: str = "auto", *, num_replicas: int = 1) -> Iterator[Wor
     is_mine = not dist.is_initialized()
     if is_mine:
         dist.init_process_group("cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout=_TIMEOUT)
+    all_leave = False
     try:
         shape: dict[str, int] = {"replicate": num_replicas} if num_replicas > 1 else {}
         shape["shard"] = size // num_replicas
         mesh = init_device_mesh(own_device.type, tuple(shape.values()), mesh_dim_names=tuple(shape))
         yield World(device=own_device, rank=dist.get_rank(), size=size, mesh=mesh)
+        all_leave = True
+    except InterruptedRunError:
+        all_leave = True
+        raise
     finally:
-        if is_mine:
+        # NCCL says goodbye to all ranks, and would wait for those that an error of this one alone
+        # has left in the middle of a step; whoever has started the processes must see it end.
+        if is_mine and (all_leave or not is_gpu):
             dist.destroy_process_group()
 
 
