@@ -31,7 +31,7 @@ from train.test_loop import untimed
 from train.tiny import tiny_config
 
 NUM_KILLS = 10
-TINY = tiny_config(steps=36, checkpoint_every_steps=2, ibot_head=None)
+TINY = tiny_config(steps=40, checkpoint_every_steps=2, ibot_head=None)
 CONFIG = replace(TINY, model=replace(TINY.model, depth=1))
 TIMEOUT_S = 240
 """Of a whole run, on a machine that others use as well."""
