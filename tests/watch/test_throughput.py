@@ -1,11 +1,12 @@
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
+from eosin.watch import matrix_rate as matrix_rate_module
 from eosin.watch import throughput
 from eosin.watch.flops import step_flops
 from eosin.watch.matrix_rate import datasheet_rate, matrix_rate, measured_rate
@@ -73,21 +74,22 @@ def test_memory_is_that_of_the_process(clock: Clock, model: StudentTeacher):
     held = torch.ones(2**26)
     clock.now_s += 1
     after = monitor.step_done(1, METRICS, model)["watch_rss_gib"]
-    assert after - before == pytest.approx(held.numel() * 4 / 2**30, abs=0.05)
+    assert after - before == pytest.approx(held.numel() * 4 / 2**30, abs=0.1)
 
 
-def test_the_measured_rate_is_that_of_products_done_by_hand():
-    factor = torch.ones(512, 512)
-    factor @ factor
-    durations_s = []
-    for _ in range(20):
-        product_start = time.perf_counter()
-        factor @ factor
-        durations_s.append(time.perf_counter() - product_start)
-    by_hand = 2 * 512**3 / min(durations_s)
-    measured = max(measured_rate(torch.device("cpu"), torch.float32, side=512) for _ in range(4))
-    assert 0.3 < measured / by_hand < 3
-    assert matrix_rate(torch.device("cpu"), torch.float32) > 0
+def test_the_measured_rate_is_that_of_the_best_product_but_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    ticks_s = iter([0.0, 0.1, 1.0, 5.0, 6.0, 8.0, 9.0, 12.0, 20.0, 24.0, 30.0, 33.0])
+    monkeypatch.setattr(
+        matrix_rate_module, "time", SimpleNamespace(perf_counter=lambda: next(ticks_s))
+    )
+    assert measured_rate(torch.device("cpu"), torch.float32, side=10) == 2 * 10**3 / 2.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_cpu_has_a_rate(dtype: torch.dtype):
+    assert matrix_rate(torch.device("cpu"), dtype) > 1e6
 
 
 def test_known_gpus_are_found_by_whole_words_of_their_names():
