@@ -105,6 +105,8 @@ def _rank_main(
             world_size=num_ranks,
             timeout=timedelta(seconds=timeout_s),
         )
+        # One that ends at once must not be gone while another still connects to it.
+        distributed.barrier()
         outcome, error = function(rank), None
         distributed.destroy_process_group()
     except Exception:  # noqa: BLE001 - whatever it is, the test shall show it

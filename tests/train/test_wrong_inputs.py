@@ -59,6 +59,31 @@ def test_processes_that_do_not_divide_the_batch_are_refused(tmp_path: Path, phan
     assert all("make it a multiple of 2" in error for error in errors)
 
 
+@pytest.mark.parametrize(
+    ("seed_of_rank_1", "num_slides_of_rank_1", "problem"),
+    [(1, 3, "rank 1 was started with other settings"), (0, 2, "rank 1 sees 2 slides and rank 0 s")],
+)
+def test_processes_that_would_train_different_runs_are_refused(
+    tmp_path: Path,
+    phantoms: list[Path],
+    seed_of_rank_1: int,
+    num_slides_of_rank_1: int,
+    problem: str,
+):
+    """As when two nodes are started by hand, or one has not mounted all of the slides."""
+
+    def on_rank(rank: int) -> str:
+        os.environ.update(WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
+        config = with_lanes(2, global_batch=4, seed=seed_of_rank_1 if rank else 0)
+        slides = phantoms[: num_slides_of_rank_1 if rank else 3]
+        with pytest.raises(ConfigError) as refused:
+            train(config, slides, tmp_path / "run", site=CPU)
+        return str(refused.value)
+
+    assert all(problem in error for error in on_ranks(2, on_rank))
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_copies_of_the_networks_that_do_not_divide_the_processes_are_refused(
     tmp_path: Path, phantoms: list[Path]
 ):

@@ -18,7 +18,7 @@ from eosin.models.positions import position_shift
 from eosin.models.start import start_from
 from eosin.models.weights import read_weights
 from eosin.pipeline import PatchPipeline
-from eosin.plain import to_plain
+from eosin.plain import fingerprint, to_plain
 from eosin.tissue.store import MaskStore
 from eosin.train.checkpoint import list_checkpoints, load_newest
 from eosin.train.config import TrainConfig
@@ -85,6 +85,7 @@ def begin(
         records=run.stream_records(has_manifest=site.has_manifest),
     )
     stack.callback(pipeline.close)
+    _check_all_alike(config, pipeline, world)
     is_new = world.on_main(lambda: _lock(run, config, stack))
     model = initial_model(config)
     start = _take_weights(model, weights) if is_new else None
@@ -127,6 +128,24 @@ def _check_manifest(site: Site, world: World) -> None:
             f"a manifest is written by one process, and {world.size} train; leave it out, or train "
             "in one process"
         )
+
+
+def _check_all_alike(config: TrainConfig, pipeline: PatchPipeline, world: World) -> None:
+    """Refuse ranks that were started with other settings, or that see other slides."""
+    names = [Path(slide).name for slide in pipeline.slides]
+    everybodys = world.gather((fingerprint(to_plain(config)), fingerprint(names), len(names)))
+    main_settings, main_slides, main_num = everybodys[0]
+    for rank, (settings, slides, num) in enumerate(everybodys):
+        if settings != main_settings:
+            raise ConfigError(
+                f"rank {rank} was started with other settings than rank 0; start all processes "
+                "with the same command"
+            )
+        if slides != main_slides:
+            raise ConfigError(
+                f"rank {rank} sees {num} slides and rank 0 sees {main_num}, by other names or in "
+                "another order; all nodes must see the same slides"
+            )
 
 
 def _device_views(config: TrainConfig, device: torch.device) -> DeviceViews | None:
