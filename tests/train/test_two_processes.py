@@ -1,5 +1,6 @@
 """Whole runs on several processes against the same run on one."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,11 +64,16 @@ def test_what_two_processes_saved_goes_on_with_one_and_four(
     assert_close(run_on(num_ranks, steady_config(), phantoms, copy), untimed(shared))
 
 
-def test_two_processes_go_on_to_the_last_bit(tmp_path: Path, phantoms: list[Path], shared: Path):
-    copy = copy_stopped_at(2, shared, tmp_path / "run")
+def test_two_processes_go_on_to_the_last_bit_from_before_a_damaged_checkpoint(
+    tmp_path: Path, phantoms: list[Path], shared: Path
+):
+    copy = shutil.copytree(shared, tmp_path / "run")
+    damaged = copy / "checkpoints/step_00000004/state/__1_0.distcp"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
     assert run_on(2, steady_config(), phantoms, copy) == untimed(shared)
     ends = [path / "checkpoints/step_00000004/teacher.safetensors" for path in (copy, shared)]
     assert ends[0].read_bytes() == ends[1].read_bytes()
+    assert damaged.stat().st_size == (shared / damaged.relative_to(copy)).stat().st_size
 
 
 def test_parts_that_are_computed_one_after_another_on_two_processes_are_those_on_one(
