@@ -48,6 +48,8 @@ def test_settings_that_do_not_fit_are_refused_by_the_name_that_was_typed(change:
         (OPTIM, "final_weight_decay", -1.0),
         (TeacherConfig(warmup_temperature_steps=0), "warmup_temperature_steps", -1),
         (TeacherConfig(warmup_temperature_steps=0), "momentum", 1.5),
+        (tiny_config().data, "num_lanes", 0),
+        (tiny_config().data, "std", (0.5, 0.0, 0.5)),
     ],
 )
 def test_numbers_that_would_turn_a_term_round_are_refused(part: object, name: str, value: object):

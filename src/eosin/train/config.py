@@ -61,6 +61,10 @@ class DataConfig:
             )
         for kind in self.kinds:
             self.crop_size(kind)
+        if self.num_lanes < 1:
+            raise ConfigError(f"data.num_lanes={self.num_lanes} must be at least 1")
+        if not all(s > 0 for s in self.std):
+            raise ConfigError(f"data.std={self.std} must be above 0; pixels are divided by it")
 
     def crop_size(self, kind: str) -> int:
         """Return the side of the crops whose names begin with `kind`, in pixels."""
