@@ -7,7 +7,10 @@ import pytest
 
 from eosin.cli import EXIT_INTERRUPTED
 from eosin.train import loop
+from eosin.train.config import TrainConfig
+from eosin.train.memory import MemoryEstimate, estimate_memory
 from eosin.train.run_folder import RunFolder
+from eosin.verbs import training
 from test_cli import SMALL, fails, run
 
 
@@ -38,6 +41,25 @@ def test_a_preset_fits_the_run_to_the_machine_and_keeps_a_batch_that_was_given(
     assert "cpu: 1 x 8 GiB; a step of 4 patches" in caplog.text
     assert "x sqrt(4 / 1024)" in caplog.text
     assert RunFolder(tmp_path / "run").train_config.global_batch == 4
+
+
+def test_the_memory_of_a_run_on_a_cpu_is_counted_as_a_cpu_computes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    phantoms: list[Path],
+):
+    caplog.set_level(logging.INFO)
+    devices = []
+
+    def estimate(config: TrainConfig, *, is_gpu: bool, **layout: object) -> MemoryEstimate:
+        devices.append(is_gpu)
+        return estimate_memory(config, is_gpu=is_gpu)
+
+    monkeypatch.setattr(training, "estimate_memory", estimate)
+    assert train(capsys, phantoms, tmp_path / "run", "--device=cpu")[0] == 0
+    assert devices == [False]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,25 @@ from torch import distributed
 from eosin.errors import InterruptedRunError, StreamStalledError
 from eosin.stream.watch import Patience
 from eosin.train import world
-from eosin.train.world import joined_world
+from eosin.train.world import joined_world, own_device
 
 
 def test_ranks_wait_longer_for_each_other_than_a_stream_waits_for_a_slide():
     """Else all say that they waited in vain, and none which slide hangs."""
     assert world._TIMEOUT.total_seconds() >= 2 * Patience().timeout_s
+
+
+def test_each_process_touches_the_gpu_of_its_local_rank_alone(monkeypatch: pytest.MonkeyPatch):
+    """A look at another one would take half a gigabyte of its memory, from every process."""
+    touched = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda size, device: touched.append(device))
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_RANK", "5")
+    assert own_device("auto") == torch.device("cuda:5")
+    assert touched == ["cuda:5"]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert own_device("auto") == torch.device("cuda")
 
 
 @pytest.mark.parametrize(

@@ -118,14 +118,13 @@ def joined_world(device: str = "auto", *, num_replicas: int = 1) -> Iterator[Wor
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if num_replicas < 1 or size % num_replicas:
         raise ConfigError(f"num_replicas={num_replicas} must divide the {size} processes")
+    own = own_device(device)
     if size == 1:
-        yield World(device=torch_device(device))
+        yield World(device=own)
         return
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    own_device = torch_device(device, local_rank)
-    is_gpu = own_device.type == "cuda"
+    is_gpu = own.type == "cuda"
     if is_gpu:
-        torch.cuda.set_device(own_device)
+        torch.cuda.set_device(own)
     is_mine = not dist.is_initialized()
     if is_mine:
         dist.init_process_group("cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout=_TIMEOUT)
@@ -133,8 +132,8 @@ def joined_world(device: str = "auto", *, num_replicas: int = 1) -> Iterator[Wor
     try:
         shape: dict[str, int] = {"replicate": num_replicas} if num_replicas > 1 else {}
         shape["shard"] = size // num_replicas
-        mesh = init_device_mesh(own_device.type, tuple(shape.values()), mesh_dim_names=tuple(shape))
-        yield World(device=own_device, rank=dist.get_rank(), size=size, mesh=mesh)
+        mesh = init_device_mesh(own.type, tuple(shape.values()), mesh_dim_names=tuple(shape))
+        yield World(device=own, rank=dist.get_rank(), size=size, mesh=mesh)
         all_leave = True
     except InterruptedRunError:
         all_leave = True
@@ -149,6 +148,17 @@ def joined_world(device: str = "auto", *, num_replicas: int = 1) -> Iterator[Wor
 def is_main_process() -> bool:
     """Return whether this process will be the main one, also before it has joined the others."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def own_device(name: str) -> torch.device:
+    """Return the device of this process: among several, the GPU of its local rank.
+
+    Raises:
+        ConfigError: As `torch_device`.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return torch_device(name)
+    return torch_device(name, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def torch_device(name: str, local_rank: int | None = None) -> torch.device:

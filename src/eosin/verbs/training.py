@@ -79,10 +79,11 @@ class ReportVerb:
 def train(args: TrainVerb) -> None:
     from eosin.journey import train_with_progress
     from eosin.train.site import Site
-    from eosin.train.world import is_main_process, torch_device
+    from eosin.train.world import is_main_process, own_device
 
-    torch_device(args.device)  # refused before slides are looked for, which can take long
-    config, layout = _fitted(args)
+    # Refused before slides are looked for, which can take long.
+    device = own_device(args.device)
+    config, layout = _fitted(args, is_gpu=device.type == "cuda")
     site = Site(
         device=args.device,
         num_threads=args.num_threads,
@@ -105,7 +106,7 @@ def train(args: TrainVerb) -> None:
         print(run.path)
 
 
-def _fitted(args: TrainVerb) -> tuple[TrainConfig, Layout]:
+def _fitted(args: TrainVerb, *, is_gpu: bool) -> tuple[TrainConfig, Layout]:
     """Return the run fitted to the machine, and say what it needs before it starts."""
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     config, layout = args.config, args.layout
@@ -115,6 +116,7 @@ def _fitted(args: TrainVerb) -> tuple[TrainConfig, Layout]:
             num_devices=num_processes,
             num_replicas=layout.num_replicas,
             recompute=layout.recompute_blocks,
+            is_gpu=is_gpu,
         )
         logger.info("memory of a device, estimated: %s", memory.describe())
         logger.info("learning rate %.3g at a batch of %d", config.peak_lr, config.global_batch)
