@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from eosin.errors import CheckpointError, InputError
 from eosin.pipeline import StreamState
@@ -265,6 +266,18 @@ def test_what_fails_on_the_main_process_alone_fails_on_all(tmp_path: Path):
 
 def no_space(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_an_interrupt_in_the_middle_of_a_save_is_an_interrupt_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileSystemWriter, "write_data", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rank_that_writes_to_another_disk_than_the_main_process_is_found(tmp_path: Path):

@@ -36,8 +36,15 @@ def save_state(folder: Path, model: nn.Module, optimizer: Optimizer) -> None:
         if parameter in optimizer.state
     }
     tensors |= _moment_tensors(moments)
-    with _alone_without_warning() as is_alone:
-        save(tensors, storage_writer=FileSystemWriter(folder, sync_files=True), no_dist=is_alone)
+    writer = FileSystemWriter(folder, sync_files=True)
+    try:
+        with _alone_without_warning() as is_alone:
+            save(tensors, storage_writer=writer, no_dist=is_alone)
+    except CheckpointException as error:
+        # On all ranks alike, as the failures are; whoever interrupts is not to hear of full disks.
+        if any(isinstance(cause, KeyboardInterrupt) for cause, _ in error.failures.values()):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: Optimizer, world: World) -> str | None:
