@@ -24,8 +24,8 @@ while true; do sleep 0.02; done
 
 SRUN_THAT_RUNS_THE_STEP = """#!/bin/bash
 export SLURM_PROCID=5 SLURM_LOCALID=1 SLURM_NTASKS=8
-[ "$1" = --kill-on-bad-exit=1 ] || exit 9
-shift
+[ "$1 $2 $3" = "--kill-on-bad-exit=0 --wait=60 --cpus-per-task=12" ] || exit 9
+shift 3
 exec "$@"
 """
 
@@ -44,6 +44,7 @@ def start(folder: Path, *arguments: str, **programs: str) -> subprocess.Popen[by
         "PATH": f"{folder}:{os.environ['PATH']}",
         "FOLDER": str(folder / "seen"),
         "SLURM_JOB_ID": "20001",
+        "SLURM_CPUS_PER_TASK": "12",
         "SLURM_JOB_NODELIST": "node[1-2]",
     }
     (folder / "seen").mkdir()
@@ -71,7 +72,7 @@ def test_a_step_that_ends_well_is_the_end_of_the_job(tmp_path: Path):
     assert seen(tmp_path, "scontrol") is None
 
 
-@pytest.mark.parametrize("code", [1, 2, 137, 138])
+@pytest.mark.parametrize("code", [1, 2, 137, 138, 143])
 def test_a_step_that_fails_is_not_begun_again(tmp_path: Path, code: int):
     assert start(tmp_path, srun=f"#!/bin/bash\nexit {code}\n").wait(TIMEOUT_S) == code
     assert seen(tmp_path, "scontrol") is None
@@ -91,12 +92,19 @@ def test_a_signal_reaches_the_step_which_saves_and_the_job_is_queued_again(
     assert seen(tmp_path, "scontrol") == "requeue 20001\n"
 
 
-def test_a_step_that_the_signal_ends_before_it_can_save_is_begun_again(tmp_path: Path):
-    dies = '#!/bin/bash\ntouch "$FOLDER/started"\nwhile true; do sleep 0.02; done\n'
+@pytest.mark.parametrize(("signal_of_step", "code"), [("USR1", 138), ("TERM", 143)])
+def test_a_step_that_the_signal_ends_before_it_can_save_is_begun_again(
+    tmp_path: Path, signal_of_step: str, code: int
+):
+    dies = f"""#!/bin/bash
+trap 'trap - USR1; kill -{signal_of_step} $$' USR1
+touch "$FOLDER/started"
+while true; do sleep 0.02; done
+"""
     script = start(tmp_path, srun=dies)
     wait_for(tmp_path, "started")
     script.send_signal(signal.SIGUSR1)
-    assert script.wait(TIMEOUT_S) == 138
+    assert script.wait(TIMEOUT_S) == code
     assert seen(tmp_path, "scontrol") == "requeue 20001\n"
 
 
