@@ -70,6 +70,17 @@ def test_before_the_rate_is_warm_and_the_backbone_learns_nothing_is_said(model: 
         alarm.step_done(8, SAME_VIEWS, model)
 
 
+@pytest.mark.parametrize("start", ["backbone", "run"])
+def test_learnt_weights_are_watched_from_the_first_step(model: StudentTeacher, start: str):
+    config = tiny_config(steps=20)
+    optim = replace(config.optim, warmup_steps=4, freeze_backbone_steps=2)
+    alarm = CollapseAlarm(replace(config, optim=optim, start=start), on_collapse="stop")
+    alarm.step_done(0, SAME_VIEWS, model)
+    alarm.step_done(1, SAME_VIEWS, model)
+    with pytest.raises(CollapseError, match="by step 1"):
+        alarm.step_done(2, {"loss": 1.0}, model)
+
+
 def test_a_warning_lets_the_run_go_on(model: StudentTeacher, caplog: pytest.LogCaptureFixture):
     alarm = warmed("warn")
     for step in range(4):

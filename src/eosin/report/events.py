@@ -9,7 +9,7 @@ from eosin.report.history import History, Record, read_lines
 from eosin.report.page import Html, Section, collapsible, paragraph, table
 from eosin.train.config import TrainConfig
 from eosin.train.run_folder import RunFolder
-from eosin.watch.alarm import CollapseSigns, advice
+from eosin.watch.alarm import CollapseSigns, advice, first_alarm_step
 
 _MAX_ROWS, _MAX_FOLDED = 20, 500
 _MAX_SAMPLES = 3
@@ -33,10 +33,10 @@ def collapse_alarms(config: TrainConfig, history: History) -> list[Alarm]:
 
     Of a run of many looks, those that are neighbours count as one, by their means.
     """
-    optim = config.optim
+    first_step = first_alarm_step(config)
     num_in_a_row, alarms = 0, []
     for step, gauges in _looks(history):
-        if step < optim.warmup_steps + optim.freeze_backbone_steps:
+        if step < first_step:
             continue
         seen = CollapseSigns().seen(gauges)
         num_in_a_row = num_in_a_row + 1 if seen else 0
