@@ -60,9 +60,9 @@ def gauge_section(
         )
     blocks = [
         paragraph(
-            "Gauges are read on tiles that the run does not train on, where it keeps a bank of "
-            "them, and on its training batches. Green is where there is no reason to worry: a rule "
-            "of thumb, not a law."
+            "Gauges are read on a bank of tiles that is drawn apart from the training, where the "
+            "run keeps one, and on its training batches. Green is where there is no reason to "
+            "worry: a rule of thumb, not a law."
         ),
         paragraph(_in_short(shown, history.curves)),
         _verdicts(shown, history.curves),
