@@ -97,7 +97,7 @@ OTHERS: dict[str, dict[str, Check]] = {
         "patch size": patch(256),
         "patch filter": no_filter,
         "normalisation": imagenets,
-        "model": model(1536, 40, 24, 14, 0),
+        "model": model(1536, 40, 24, 16, 0),
         "batch": batch(384),
     },
 }

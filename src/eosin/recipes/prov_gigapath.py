@@ -1,4 +1,4 @@
-"""Prov-GigaPath's tile encoder: DINOv2 ViT-g/14 on patches of 256 px at 0.5 um/px.
+"""Prov-GigaPath's tile encoder: DINOv2 ViT-g/16 on patches of 256 px at 0.5 um/px.
 
 Paper    Xu et al. 2024, Nature 630, 181, doi:10.1038/s41586-024-07441-w
 Run      eosin train prov_gigapath SLIDES --out-dir runs/gigapath
@@ -16,11 +16,13 @@ Differs  see the table
 | patch filter | none | none | exact |
 | crops and colours | DINOv2's, not listed | DINOv2's, effective probabilities | unknown |
 | normalisation | ImageNet's | ImageNet's | exact |
-| model | ViT-g/14 | ViT-g/14 | exact |
+| model | ViT-g with patches of 16 px (released weights) | ViT-g/16 | exact |
 | batch | 384 | 384 | exact |
 | steps | not known to us | 625,000 | unknown |
 | other settings | DINOv2's, not listed | its long setting | unknown |
 | slide encoder | LongNet over the patches | none | differs |
+
+The model is often called ViT-g/14; config.json of prov-gigapath/prov-gigapath says patch_size 16.
 """
 
 from eosin.models.config import vit_config
@@ -42,7 +44,7 @@ def data() -> DataConfig:
         tissue_detector=OtsuTissueDetector(),  # ours: luma for the mean of the channels
         patch_filter=None,
         shared_transforms=None,
-        views=dinov2_views(local_px=98),  # DINOv2
+        views=dinov2_views(local_px=96),  # DINOv2
         mean=IMAGENET_MEAN,  # paper
         std=IMAGENET_STD,  # paper
     )
@@ -50,7 +52,7 @@ def data() -> DataConfig:
 
 def config() -> TrainConfig:
     """Return the run."""
-    model = vit_config("giant2", image_size=518, drop_path_rate=0.4)  # paper; DINOv2's rate
+    model = vit_config("giant2", patch_size=16, drop_path_rate=0.4)  # weights; DINOv2's rate
     return long_run(data(), model, steps=625_000, global_batch=384, losses=KOLEO)  # paper's batch
 
 
