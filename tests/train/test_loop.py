@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,25 @@ def test_steps_that_are_not_finite_change_nothing_and_end_the_run_after_three(
     assert seen == [True] * 3
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(records) == 3
+
+
+def test_steps_that_were_skipped_before_a_stop_count_with_those_after_it(
+    tmp_path: Path, phantoms: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    """The checkpoint after two such steps must not grant the run two more at every restart."""
+    original = loop.train_step
+
+    def poisoned(model: StudentTeacher, *args: object) -> dict[str, float]:
+        return original(model, *args) | {"loss": math.nan}
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    config = tiny_config(steps=6, checkpoint_every_steps=2)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="3 steps in a row, up to step 2"):
+            train(config, phantoms, tmp_path, site=CPU)
+    lines = (tmp_path / "nonfinite.jsonl").read_text().splitlines()
+    nonfinite = [json.loads(line) for line in lines]
+    assert [record["step"] for record in nonfinite] == [0, 1, 2]
 
 
 def test_a_monitor_sees_every_step_and_adds_to_its_metrics(tmp_path: Path, phantoms: list[Path]):

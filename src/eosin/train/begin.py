@@ -49,6 +49,8 @@ class Session:
     share: Share
     device_views: DeviceViews | None
     first_step: int
+    num_skipped: int
+    """Steps in a row up to the first one that were not finite, so that a stop forgives none."""
 
 
 def begin(
@@ -98,7 +100,7 @@ def begin(
         pipeline.load_state_dict(restored.stream, extend=site.extend)
         logger.info("going on with %s at step %d", run.path, restored.step)
     first_step = 0 if restored is None else restored.step
-    world.on_main(lambda: _write_down(run, pipeline, first_step))
+    num_skipped = world.on_main(lambda: _write_down(run, pipeline, first_step))
     return Session(
         config=config,
         run=run,
@@ -109,6 +111,7 @@ def begin(
         share=share,
         device_views=device_views,
         first_step=first_step,
+        num_skipped=num_skipped,
     )
 
 
@@ -208,6 +211,8 @@ def _take_weights(model: StudentTeacher, weights: Path | None) -> dict[str, obje
     return {**asdict(report), "position_shift": by_side}
 
 
-def _write_down(run: RunFolder, pipeline: PatchPipeline, first_step: int) -> None:
+def _write_down(run: RunFolder, pipeline: PatchPipeline, first_step: int) -> int:
+    """Bring the folder to where the run goes on; return how many steps were skipped before it."""
     run.write_down(pipeline.slides, to_plain(pipeline.backend))
     run.forget_steps_from(first_step)
+    return run.num_skipped_before(first_step)

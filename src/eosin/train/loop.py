@@ -96,7 +96,7 @@ def train(
 def _run_steps(session: Session, monitors: Sequence[Monitor], stop: StopRequest) -> None:
     config, world, model = session.config, session.world, session.model
     schedules = RateSchedules(config)
-    num_skipped = 0
+    num_skipped = session.num_skipped
     for parts, wait_s in _timed(_batches(session)):
         step, step_start = parts[0].step, time.perf_counter()
         rates = schedules.at(step)

@@ -18,6 +18,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any, final
 
@@ -189,6 +190,11 @@ class RunFolder:
         """Add a step whose loss or gradient was not finite, with where its samples came from."""
         with self.nonfinite.open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+    def num_skipped_before(self, step: int) -> int:
+        """Return how many steps in a row, up to the one before `step`, were not finite."""
+        skipped = {record["step"] for record in _records(self.nonfinite)}
+        return next(num for num in count() if step - 1 - num not in skipped)
 
     def flush_metrics(self) -> None:
         """Bring the metrics to the disk, so that no checkpoint is ahead of them."""
