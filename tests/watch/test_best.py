@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed.device_mesh import init_device_mesh
 
-from eosin.errors import CheckpointError
+from eosin.errors import CheckpointError, ConfigError
 from eosin.train.monitors import Monitor
 from eosin.train.parallel import Layout, lay_out
 from eosin.train.step import initial_model
@@ -108,12 +108,21 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, model: StudentTeacher):
         keeper.step_done(0, seen(1.0), model)
 
 
-def test_a_metric_that_never_comes_is_named_at_the_end(
-    tmp_path: Path, model: StudentTeacher, caplog: pytest.LogCaptureFixture
+def test_a_metric_that_the_first_step_does_not_have_is_refused_there(
+    tmp_path: Path, model: StudentTeacher
 ):
     keeper = KeepBest(tmp_path, "watch_knn_acuracy")
     keeper.run_started(0, 2)
-    keeper.step_done(0, METRICS, model)
+    with pytest.raises(ConfigError, match="'watch_knn_acuracy'.*choose of .*loss, .*step_s"):
+        keeper.step_done(0, METRICS, model)
+
+
+def test_a_metric_that_never_comes_to_a_run_that_goes_on_is_named_at_the_end(
+    tmp_path: Path, model: StudentTeacher, caplog: pytest.LogCaptureFixture
+):
+    keeper = KeepBest(tmp_path, "watch_knn_acuracy")
+    keeper.run_started(1, 2)
+    keeper.step_done(1, METRICS, model)
     keeper.run_ended()
     assert "'watch_knn_acuracy'" in caplog.text
     assert not (tmp_path / "teacher.safetensors").exists()

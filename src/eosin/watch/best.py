@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eosin.atomic import atomic_path, write_atomic
-from eosin.errors import CheckpointError
+from eosin.errors import CheckpointError, ConfigError
 from eosin.train.checkpoint import full_state_dict
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
@@ -48,7 +48,8 @@ class KeepBest(Monitor):
 
         Args:
             folder: Where it is kept.
-            metric: Name of a metric of which more is better.
+            metric: Name of a metric of which more is better; one that the first step does not have
+                ends the run there, with a ConfigError.
         """
         self._folder = folder
         self._metric = metric
@@ -65,6 +66,12 @@ class KeepBest(Monitor):
     ) -> Mapping[str, float | int]:
         self._has_looked = True
         if self._metric not in metrics:
+            # All looks are due at the first step: better an error now than no teacher in weeks.
+            if step == 0:
+                raise ConfigError(
+                    f"watch.keep_best={self._metric!r} is not measured by this run; choose of "
+                    f"{', '.join(sorted(metrics))}"
+                )
             return {}
         world = present_world(device_of(model))
         value = float(metrics[self._metric])
