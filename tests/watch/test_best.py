@@ -113,7 +113,7 @@ def test_a_metric_that_the_first_step_does_not_have_is_refused_there(
 ):
     keeper = KeepBest(tmp_path, "watch_knn_acuracy")
     keeper.run_started(0, 2)
-    with pytest.raises(ConfigError, match="'watch_knn_acuracy'.*choose of .*loss, .*step_s"):
+    with pytest.raises(ConfigError, match=r"'watch_knn_acuracy'.*choose of .*loss, .*step_s"):
         keeper.step_done(0, METRICS, model)
 
 
