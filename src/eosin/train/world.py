@@ -43,11 +43,6 @@ class World:
         """Whether this process writes the run's files."""
         return self.rank == 0
 
-    def barrier(self) -> None:
-        """Wait for all ranks."""
-        if self.size > 1:
-            dist.barrier()
-
     def on_main(self, action: Callable[[], T]) -> T:
         """Do something on the main process alone, and return what it gave, or raise, on all.
 
