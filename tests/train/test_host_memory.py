@@ -7,7 +7,7 @@ import pytest
 
 from eosin.train.host_memory import keep_freed_memory
 
-# In a process of its own: what is set stays set.
+# In a process of its own: what is set stays set. It takes a few rounds to settle.
 COUNT_FRESH_PAGES = """
 import resource, sys
 import torch
@@ -15,7 +15,7 @@ from eosin.train.host_memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-for _ in range(3):
+for _ in range(6):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
