@@ -67,6 +67,7 @@ def test_the_memory_of_a_run_on_a_cpu_is_counted_as_a_cpu_computes(
     [
         (["--preset=gpu13"], "there is no preset 'gpu13'; choose one of cpu"),
         (["--preset=cpu", "--accumulation-steps=2"], "leave out --accumulation-steps 2"),
+        (["--preset=cpu", "--layout.num-replicas=2"], "leave out --layout.num-replicas 2"),
         (["--preset=8xgpu80", "--global-batch=64"], "is for 8 processes and this is 1"),
         (["--start=backbone"], "needs the weights of a backbone"),
         (["--weights=nowhere"], "would not be used, as the run starts at random"),

@@ -135,6 +135,11 @@ def _fitted(args: TrainVerb, *, is_gpu: bool) -> tuple[TrainConfig, Layout]:
             f"--preset {args.preset} is for {num_devices} processes and this is {num_processes}; "
             "start them with torchrun (docs/training.md), or take another preset"
         )
+    if layout.num_replicas not in (1, plan.num_replicas):
+        raise ConfigError(
+            f"--preset {args.preset} decides the copies of the networks ({plan.num_replicas}); "
+            f"leave out --layout.num-replicas {layout.num_replicas}, or the preset"
+        )
     for line in plan.lines:
         logger.info("%s", line)
     return plan.config, replace(
