@@ -5,7 +5,6 @@ from step_inputs import RATES
 
 from eosin.loader import Batch, to_model_input
 from eosin.train.config import TrainConfig
-from eosin.train.host_memory import keep_freed_memory
 from eosin.train.parallel import lay_out
 from eosin.train.site import Layout
 from eosin.train.step import initial_model, make_optimizer, train_step
@@ -14,7 +13,6 @@ from eosin.train.world import World
 
 class EosinStep:
     def __init__(self, config: TrainConfig, *, device: str = "cpu", compiles: bool = False):
-        keep_freed_memory()
         self.config = config
         self.world = World(device=torch.device(device))
         self.is_bfloat16 = config.precision == "bfloat16"
