@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from eosin.backends import MppPolicy, OpenSlideBackend
-from eosin.errors import CheckpointError, ConfigError, InputError
+from eosin.errors import CheckpointError, ConfigError, InputError, TrainingError
 from eosin.plain import to_plain
 from eosin.train.run_folder import RunFolder
 from train.tiny import tiny_config
@@ -85,6 +85,17 @@ def test_skipped_steps_are_forgotten_with_the_others_that_are_done_again(tmp_pat
         run.append_nonfinite({"step": step, "samples": []})
     run.forget_steps_from(3)
     assert run.nonfinite.read_text() == '{"step": 1, "samples": []}\n'
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_a_full_disk_is_named_with_the_file_and_what_to_do(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    for name in ("metrics.jsonl", "nonfinite.jsonl"):
+        (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl .*No space left.*; free some space"):
+        run.append_metrics({"step": 0})
+    with pytest.raises(TrainingError, match=r"nonfinite\.jsonl .*No space left"):
+        run.append_nonfinite({"step": 0})
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path):

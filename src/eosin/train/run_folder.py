@@ -25,7 +25,7 @@ from typing import Any, final
 from eosin.atomic import atomic_path, remove_leftovers, write_atomic
 from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
-from eosin.errors import CheckpointError, ConfigError, InputError
+from eosin.errors import CheckpointError, ConfigError, InputError, TrainingError
 from eosin.plain import Plain, differences, from_plain
 from eosin.train.config import TrainConfig
 from eosin.train.stream import Records
@@ -182,14 +182,20 @@ class RunFolder:
                             file.write(json.dumps(record) + "\n")
 
     def append_metrics(self, record: Mapping[str, Number]) -> None:
-        """Add the record of a step."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add the record of a step.
+
+        Raises:
+            TrainingError: If it cannot be written, such as on a full disk.
+        """
+        _append(self.path / "metrics.jsonl", record)
 
     def append_nonfinite(self, record: Mapping[str, object]) -> None:
-        """Add a step whose loss or gradient was not finite, with where its samples came from."""
-        with self.nonfinite.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add a step whose loss or gradient was not finite, with where its samples came from.
+
+        Raises:
+            TrainingError: If it cannot be written, such as on a full disk.
+        """
+        _append(self.nonfinite, record)
 
     def num_skipped_before(self, step: int) -> int:
         """Return how many steps in a row, up to the one before `step`, were not finite."""
@@ -211,6 +217,17 @@ class RunFolder:
             raise InputError(f"{self.path} is no run: it has no {name}") from error
         except json.JSONDecodeError as error:
             raise InputError(f"{self.path / name} is damaged: {error}") from error
+
+
+def _append(path: Path, record: Mapping[str, object]) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {path} ({error}); free some space and start again, the run goes on from "
+            "its newest checkpoint"
+        ) from error
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
