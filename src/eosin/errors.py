@@ -11,8 +11,8 @@ EosinError
 │   └── NoPlaceError       no place on it can give the patch that was asked for
 ├── StreamStalledError     nothing can be drawn anywhere; the stream must stop
 ├── TrainingError          a run cannot go on, such as after too many non-finite steps
-├── InterruptedRunError    a run was asked to stop; it has saved and can go on
 │   └── CollapseError      the model says the same of every tile
+├── InterruptedRunError    a run was asked to stop; it has saved and can go on
 └── MissingDependencyError an optional package is needed and not installed
 
 A message has three parts: what is wrong, which value, what to do.
