@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from eosin.errors import ConfigError
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
@@ -75,6 +76,17 @@ def test_a_look_gauges_all_that_the_table_promises(tmp_path: Path):
         "watch_bank_s",
     }
     assert all(np.isfinite(value) for value in seen.values())
+
+
+def test_a_bank_of_another_size_than_is_asked_for_is_refused(tmp_path: Path):
+    path = tmp_path / "bank.npz"
+    made_bank(20).save(path)
+    of_20, of_30 = (
+        BankWatch(path, made_bank, EVERY_STEP, size_px=SIZE, num_tiles=num) for num in (20, 30)
+    )
+    of_20.run_started(0, 4)
+    with pytest.raises(ConfigError, match=r"bank_tiles=30, but .*bank\.npz was drawn with 20"):
+        of_30.run_started(0, 4)
 
 
 def test_sites_that_have_a_look_of_their_own_are_told(tmp_path: Path):

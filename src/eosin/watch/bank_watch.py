@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eosin.errors import ConfigError
 from eosin.evaluate.knn import Knn
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
@@ -56,7 +57,13 @@ class BankWatch(Monitor):
     """Gauges the teacher on a bank, which is drawn before the first step and then kept."""
 
     def __init__(
-        self, path: Path, draw: Callable[[], TileBank], looks: Looks, *, size_px: int
+        self,
+        path: Path,
+        draw: Callable[[], TileBank],
+        looks: Looks,
+        *,
+        size_px: int,
+        num_tiles: int | None = None,
     ) -> None:
         """Watch a bank.
 
@@ -65,18 +72,28 @@ class BankWatch(Monitor):
             draw: Makes the bank where there is none yet.
             looks: When to look.
             size_px: Side of the run's global crops, that plain patches are resized to.
+            num_tiles: That the bank must have, also one that an earlier start has drawn; None takes
+                any.
         """
         self._path = path
         self._draw = draw
         self._looks = looks
         self._size_px = size_px
+        self._num_tiles = num_tiles
         self._seen: _SeenBank | None = None
 
     def run_started(self, first_step: int, num_steps: int) -> None:
         # Only one process asks whether the bank is there: the others might ask when it just was
         # written, and then not wait with those that asked before.
         present_world(torch.device("cpu")).on_main(self._ensure_bank)
-        self._seen = _SeenBank.of(TileBank.load(self._path), self._size_px)
+        bank = TileBank.load(self._path)
+        if self._num_tiles is not None and len(bank) != self._num_tiles:
+            raise ConfigError(
+                f"watch.bank_tiles={self._num_tiles}, but {self._path} was drawn with {len(bank)}; "
+                f"say {len(bank)}, or remove the file for a new bank, whose gauges cannot be "
+                "compared with those before"
+            )
+        self._seen = _SeenBank.of(bank, self._size_px)
 
     def step_done(
         self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher

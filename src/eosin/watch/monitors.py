@@ -66,7 +66,8 @@ def monitors_for(
             num_threads=site.num_threads,
             records=run.stream_records(has_manifest=False),
         )
-        monitors.append(BankWatch(run.path / "bank.npz", draw, looks, size_px=size_px))
+        path, num_tiles = run.path / "bank.npz", watch.bank_tiles
+        monitors.append(BankWatch(path, draw, looks, size_px=size_px, num_tiles=num_tiles))
     if labelled is not None:
         monitors.append(LabelledWatch(labelled, looks, size_px=size_px))
     if watch.keep_best is not None:
