@@ -74,7 +74,10 @@ def read_weights(path: Path) -> SourceWeights:
         CheckpointError: If it is damaged, or its tensors are not those of one model.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist; give a file or folder with weights")
+        raise InputError(
+            f"{path} does not exist; give a file or folder with weights. A model of the Hugging "
+            "Face hub is fetched by 'hf download facebook/dinov2-giant --local-dir dinov2-giant'"
+        )
     if not path.is_dir():
         return _from_file(path)
     if (path / "checkpoints").is_dir():
