@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError, TrainingError
+from eosin.pipeline import PatchPipeline
 from eosin.recipes import RECIPES
 from eosin.train import loop
 from eosin.train.config import TrainConfig
@@ -17,6 +19,7 @@ from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
 from eosin.transforms import ResizeTransform
+from ranks import on_ranks
 from train.tiny import tiny_config
 
 CPU = Site(device="cpu", num_threads=2)
@@ -176,6 +179,20 @@ def test_one_bad_slide_among_good_ones_is_reported_and_the_run_goes_on(
     run = train(tiny_config(steps=3), [*phantoms, bad], tmp_path / "run", site=CPU)
     assert len(run.metrics()) == 3
     assert "not a slide" in run.quarantine[str(bad)]
+
+
+def test_slides_that_one_of_several_processes_cannot_use_are_reported_by_the_first(
+    tmp_path: Path, phantoms: list[Path]
+):
+    def on_rank(rank: int) -> None:
+        os.environ.update(WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
+        found = {f"seen_by_{rank}.svs": "no slide"}
+        PatchPipeline.quarantined = property(lambda pipeline: found)
+        train(tiny_config(steps=2), phantoms, tmp_path, site=CPU)
+
+    on_ranks(2, on_rank, timeout_s=120)
+    expected = {"seen_by_0.svs": "no slide", "seen_by_1.svs": "no slide"}
+    assert RunFolder(tmp_path).quarantine == expected
 
 
 def test_slides_that_give_nothing_end_the_run_with_the_reason(tmp_path: Path):

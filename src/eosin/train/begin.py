@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -51,6 +51,8 @@ class Session:
     first_step: int
     num_skipped: int
     """Steps in a row up to the first one that were not finite, so that a stop forgives none."""
+    quarantined: dict[str, str] = field(default_factory=dict)
+    """Slides that any rank could not use up to the newest checkpoint, each with the reason."""
 
 
 def begin(

@@ -146,13 +146,15 @@ def _save(session: Session, num_done: int) -> None:
         keep=config.keep_checkpoints,
         keep_every=config.keep_every_steps,
     )
+    for quarantined in session.world.gather(pipeline.quarantined):
+        session.quarantined.update(quarantined)
     _write_quarantine(session)
 
 
 def _write_quarantine(session: Session) -> None:
-    """Write down what this process could not use; the first one speaks for what it has seen."""
+    """Write down what the ranks could not use up to the newest checkpoint, and this one since."""
     if session.world.is_main:
-        session.run.write_quarantine(session.pipeline.quarantined)
+        session.run.write_quarantine(session.quarantined | session.pipeline.quarantined)
 
 
 def _any_asks_to_stop(session: Session, stop: StopRequest) -> bool:
