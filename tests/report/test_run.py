@@ -78,6 +78,14 @@ def test_a_report_holds_all_that_is_known_of_a_run(run_path: Path, phantoms: lis
     assert page.count("<svg") >= 12
 
 
+def test_one_slide_is_one(run_path: Path):
+    assert "streamed from 3 slides;" in write_run_report(run_path).read_text()
+    listed = run_path / "slides.json"
+    kept = json.loads(listed.read_text())
+    listed.write_text(json.dumps(kept[:1]))
+    assert "streamed from 1 slide;" in write_run_report(run_path).read_text()
+
+
 def test_a_run_without_a_step_has_a_report(run_path: Path):
     (run_path / "metrics.jsonl").unlink()
     shutil.rmtree(run_path / "checkpoints")

@@ -80,9 +80,10 @@ def write_run_report(run_path: Path) -> Path:
     ]
     now_s = time.time()
     written_s = metrics_path.stat().st_mtime if history.num_records else now_s
+    num_slides = "1 slide" if len(slides) == 1 else f"{len(slides):,} slides"
     summary = (
-        f"{config.steps:,} steps of {config.global_batch:,} patches, streamed from "
-        f"{len(slides):,} slides; ViT {config.model.embed_dim} wide, {config.model.depth} deep."
+        f"{config.steps:,} steps of {config.global_batch:,} patches, streamed from {num_slides}; "
+        f"ViT {config.model.embed_dim} wide, {config.model.depth} deep."
     )
     page = Page(
         title=f"Run {run_path.resolve().name}",
