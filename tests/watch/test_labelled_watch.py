@@ -77,7 +77,14 @@ def test_of_many_tiles_a_rare_class_keeps_one(tmp_path: Path):
         assert len(set(part.paths)) == 11
 
 
-def test_a_barcode_in_a_tiles_name_is_its_group(tmp_path: Path):
+def test_tiles_of_nobody_known_that_tell_each_other_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    LabelledSet.from_folder(write_tiles(tmp_path / "whole", 3), 100)
+    assert "part them into train/ and test/ by patient" in caplog.text
+
+
+def test_a_barcode_in_a_tiles_name_is_its_group(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     folder = write_tiles(tmp_path, 3)
     for path in sorted(folder.rglob("*.png")):
         patient = f"TCGA-CR-739{path.stem[-1]}"
@@ -87,6 +94,7 @@ def test_a_barcode_in_a_tiles_name_is_its_group(tmp_path: Path):
     assert tiles.folds is not None
     by_patient = zip(tiles.known.groups, tiles.folds.tolist(), strict=True)
     assert len(set(by_patient)) == 3
+    assert caplog.text == ""
 
 
 def test_classes_of_one_patient_each_are_refused(tmp_path: Path):

@@ -4,6 +4,7 @@ folder/train/CLASS/*.png  and  folder/test/CLASS/*.png     test tiles are told b
 folder/CLASS/*.png                                         each fold by the others
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +24,13 @@ from eosin.evaluate.knn import Knn
 from eosin.evaluate.labelled import LabelledTiles
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
+from eosin.train.world import is_main_process
 from eosin.transforms.resize import resize
 from eosin.watch.features import teacher_features
 from eosin.watch.probes import Accuracies, cross_knn_accuracies, knn_accuracies
 from eosin.watch.schedule import Looks
+
+logger = logging.getLogger(__name__)
 
 KNN = Knn()
 NUM_FOLDS = 5
@@ -60,6 +64,13 @@ class LabelledSet:
         """
         if not (folder / "train").is_dir():
             known = _thinned(_listed(folder), max_tiles)
+            if known.groups == tuple(map(str, known.paths)) and is_main_process():
+                logger.warning(
+                    "the tiles in %s do not say whose they are (by TCGA barcodes in their names): "
+                    "those of one patient tell each other's class, and kNN looks better than it "
+                    "is; part them into train/ and test/ by patient",
+                    folder,
+                )
             folds = grouped_folds(known.labels, known.groups, NUM_FOLDS, seed=0)
             if folds.max() == 0:
                 raise InputError(

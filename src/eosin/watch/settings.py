@@ -22,13 +22,15 @@ class Watch:
     bank_tiles: int = 256
     """Tiles of the run's slides that the teacher is gauged on; 0 gauges none."""
     labelled_dir: Path | None = None
-    """Tiles in class folders, or in train/ and test/ with class folders, that kNN is tried on."""
+    """Tiles in class folders, or in train/ and test/ with class folders, that kNN is tried on; give
+    train/ and test/ of different patients unless names begin with TCGA barcodes."""
     labelled_max_tiles: int = 1000
     """Of each part that are used."""
     on_collapse: Literal["warn", "stop"] = "warn"
     """What to do when the bank shows a collapse at two looks in a row."""
     keep_best: str | None = None
-    """Metric of which the highest value's teacher is kept, such as watch_knn_accuracy."""
+    """Metric of which the highest value's teacher is kept, such as watch_knn_accuracy; tiles that
+    have chosen it are no test of it any more."""
     tensorboard: bool = False
     """Whether to write metrics for TensorBoard, into the run's folder."""
     wandb_project: str | None = None
