@@ -257,6 +257,17 @@ def test_steps_that_were_skipped_before_a_stop_count_with_those_after_it(
     assert [record["step"] for record in nonfinite] == [0, 1, 2]
 
 
+def test_a_gpu_that_is_too_small_is_told_with_what_to_do(
+    tmp_path: Path, phantoms: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    def too_large(*args: object) -> dict[str, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nAnd more.")
+
+    monkeypatch.setattr(loop, "train_step", too_large)
+    with pytest.raises(TrainingError, match=r"parts of 4 patches \(CUDA .* 9 GiB\.\); .*--preset"):
+        train(tiny_config(), phantoms, tmp_path, site=CPU)
+
+
 def test_a_monitor_sees_every_step_and_adds_to_its_metrics(tmp_path: Path, phantoms: list[Path]):
     class Counting(Monitor):
         def step_done(

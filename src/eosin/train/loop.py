@@ -64,7 +64,8 @@ def train(
             weights to start from do not fit.
         InterruptedRunError: If SIGTERM, SIGUSR1 or Ctrl-C asked it to stop; it has saved.
         StreamStalledError: If the slides do not give patches.
-        TrainingError: If the loss is not finite for several steps in a row.
+        TrainingError: If the loss is not finite for several steps in a row, or a step does not fit
+            into the memory of a GPU.
     """
     site = site or Site()
     run = RunFolder(out_dir)
@@ -100,7 +101,7 @@ def _run_steps(session: Session, monitors: Sequence[Monitor], stop: StopRequest)
     for parts, wait_s in _timed(_batches(session)):
         step, step_start = parts[0].step, time.perf_counter()
         rates = schedules.at(step)
-        measured = train_step(model, session.optimizer, parts, rates, world)
+        measured = _stepped(session, parts, rates)
         num_skipped = 0 if is_finite(measured) else num_skipped + 1
         metrics = measured | _rates(rates) | _data(session, parts)
         metrics |= _times(config, wait_s, time.perf_counter() - step_start)
@@ -117,6 +118,19 @@ def _run_steps(session: Session, monitors: Sequence[Monitor], stop: StopRequest)
             _save(session, num_done)
         if must_stop and num_done < config.steps:
             raise InterruptedRunError(step=num_done)
+
+
+def _stepped(session: Session, parts: Sequence[Batch], rates: Rates) -> dict[str, float]:
+    try:
+        return train_step(session.model, session.optimizer, parts, rates, session.world)
+    except torch.OutOfMemoryError as error:
+        config = session.config
+        raise TrainingError(
+            f"{session.world.device} has too little memory for parts of {config.part_batch} "
+            f"patches ({str(error).splitlines()[0]}); fit the run to the machine (--preset), "
+            f"recompute blocks (--layout.recompute-blocks), or begin anew with more than "
+            f"accumulation_steps={config.accumulation_steps}"
+        ) from error
 
 
 def _batches(session: Session) -> Iterator[tuple[Batch, ...]]:
