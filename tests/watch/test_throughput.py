@@ -95,6 +95,8 @@ def test_a_cpu_has_a_rate(dtype: torch.dtype):
 def test_known_gpus_are_found_by_whole_words_of_their_names():
     assert datasheet_rate("NVIDIA H100 80GB HBM3") == 989e12
     assert datasheet_rate("NVIDIA H100 PCIe") == 756e12
+    assert datasheet_rate("NVIDIA H200") == 989e12
+    assert datasheet_rate("NVIDIA H200 NVL") == 835e12
     assert datasheet_rate("NVIDIA A100-SXM4-80GB") == 312e12
     assert datasheet_rate("NVIDIA L4") == 121e12
     assert datasheet_rate("NVIDIA L40S") == 362e12
