@@ -51,6 +51,8 @@ def test_processes_that_do_not_divide_the_lanes_are_refused(tmp_path: Path, phan
     errors = error_of(2, with_lanes(1, global_batch=4), phantoms, tmp_path)
     assert all("ConfigError: " in error for error in errors)
     assert all("num_lanes=1 cannot be shared by 2 processes" in error for error in errors)
+    # The folder stays free for the same command with other lanes.
+    assert not list(tmp_path.rglob("config.json"))
 
 
 def test_processes_that_do_not_divide_the_batch_are_refused(tmp_path: Path, phantoms: list[Path]):

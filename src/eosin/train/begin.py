@@ -78,7 +78,7 @@ def begin(
         rank=world.rank,
         world_size=world.size,
     )
-    _check_manifest(site, world)
+    _check_processes(config, site, world)
     pipeline = make_pipeline(
         config,
         slides,
@@ -127,7 +127,13 @@ def _with_precision(config: TrainConfig, run: RunFolder, world: World) -> TrainC
     return replace(config, precision="bfloat16" if is_fast else "float32")
 
 
-def _check_manifest(site: Site, world: World) -> None:
+def _check_processes(config: TrainConfig, site: Site, world: World) -> None:
+    """Refuse what several processes cannot do, before anything is written."""
+    if config.data.num_lanes % world.size:
+        raise ConfigError(
+            f"data.num_lanes={config.data.num_lanes} cannot be shared by {world.size} processes; "
+            "make it a multiple of them"
+        )
     if site.has_manifest and world.size > 1:
         raise ConfigError(
             f"a manifest is written by one process, and {world.size} train; leave it out, or train "
