@@ -76,6 +76,10 @@ def gauge_section(
 
 def collapse_panels(config: TrainConfig) -> tuple[Panel, ...]:
     """Return the gauges of a collapse, each with its ends for this run."""
+    return (*_token_panels(config), *_choice_panels(config))
+
+
+def _token_panels(config: TrainConfig) -> tuple[Panel, ...]:
     kappa, dim = config.losses.kde_kappa, config.model.embed_dim
     return (
         Panel(
@@ -121,6 +125,11 @@ def collapse_panels(config: TrainConfig) -> tuple[Panel, ...]:
             meaning="Cosine of a tile's class token with its patch tokens; near 1, patches say "
             "nothing of their own.",
         ),
+    )
+
+
+def _choice_panels(config: TrainConfig) -> tuple[Panel, ...]:
+    return (
         Panel(
             title="Teacher's choice",
             metrics=(

@@ -44,9 +44,9 @@ def train(
 ) -> RunFolder:
     """Train a model on slides; goes on by itself when `out_dir` holds the same run.
 
-    Losses and samples are the same whether or not it was interrupted, on the same machine. Under
-    torchrun the same run is shared by its processes; on more or fewer of them it is the same up to
-    rounding, and to what stochastic depth drops.
+    Samples are the same whether or not it was interrupted, and losses too, on the same machine.
+    Under torchrun its processes share the run; more or fewer of them change what is rounded, and
+    what stochastic depth drops.
 
     Args:
         config: Of the run.
@@ -74,10 +74,7 @@ def train(
         ExitStack() as stack,
     ):
         session = begin(
-            config,
-            slides,
-            run,
-            world,
+            *(config, slides, run, world),
             backend=backend,
             site=site,
             weights=weights,
