@@ -118,6 +118,7 @@ def config() -> TrainConfig:
         global_batch=768,  # paper
         precision="bfloat16",
         checkpoint_every_steps=2500,
+        keep_every_steps=100_000,  # ours: some to compare and to average
     )
 
 

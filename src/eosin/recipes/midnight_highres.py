@@ -74,6 +74,7 @@ def config() -> TrainConfig:
         steps=120_000,  # paper
         global_batch=1152,  # paper: 48 devices, 6 each, 4 parts
         accumulation_steps=4,  # paper
+        keep_every_steps=20_000,  # ours: some to compare and to average
     )
 
 

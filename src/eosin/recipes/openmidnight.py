@@ -109,6 +109,7 @@ def config() -> TrainConfig:
         global_batch=384,  # theirs
         precision="bfloat16",  # ours: no loss scale is needed
         checkpoint_every_steps=2500,  # theirs
+        keep_every_steps=25_000,  # ours: some to compare and to average
     )
 
 

@@ -16,7 +16,7 @@ from eosin.errors import ConfigError
 from eosin.loader import Share
 from eosin.models.positions import position_shift
 from eosin.models.start import start_from
-from eosin.models.weights import read_weights
+from eosin.models.weights import SourceWeights, read_weights
 from eosin.pipeline import PatchPipeline
 from eosin.plain import fingerprint, to_plain
 from eosin.tissue.store import MaskStore
@@ -91,8 +91,10 @@ def begin(
     stack.callback(pipeline.close)
     _check_all_alike(config, pipeline, world)
     is_new = world.on_main(lambda: _lock(run, config, stack))
+    # Before networks are built, which can take minutes.
+    source = _read_start(config, weights) if is_new else None
     model = initial_model(config)
-    start = _take_weights(model, weights) if is_new else None
+    start = None if source is None else _take_weights(model, source)
     world.on_main(lambda: _claim(run, config, start))
     lay_out(model, world, site.layout, is_bfloat16=config.precision == "bfloat16")
     model.to(world.device)
@@ -182,10 +184,9 @@ def _claim(run: RunFolder, config: TrainConfig, start: Mapping[str, object] | No
         run.write_start(start)
 
 
-def _take_weights(model: StudentTeacher, weights: Path | None) -> dict[str, object] | None:
-    """Put the weights that the run starts from into both networks, and return which, in detail."""
-    start, config = model.config.start, model.config.model
-    if start == "random":
+def _read_start(config: TrainConfig, weights: Path | None) -> SourceWeights | None:
+    """Return the weights that the run starts from; None where it draws its own."""
+    if config.start == "random":
         if weights is not None:
             raise ConfigError(
                 f"weights={weights} would not be used, as the run starts at random; say "
@@ -193,12 +194,19 @@ def _take_weights(model: StudentTeacher, weights: Path | None) -> dict[str, obje
             )
         return None
     if weights is None:
-        kind = "a backbone, such as facebook/dinov2-giant" if start == "backbone" else "a run"
-        raise ConfigError(
-            f"start={start!r} needs the weights of {kind}: give its folder or file (--weights), or "
-            "say start=random"
+        kind = (
+            "a backbone, such as facebook/dinov2-giant" if config.start == "backbone" else "a run"
         )
-    source = read_weights(weights)
+        raise ConfigError(
+            f"start={config.start!r} needs the weights of {kind}: give its folder or file "
+            "(--weights), or say start=random"
+        )
+    return read_weights(weights)
+
+
+def _take_weights(model: StudentTeacher, source: SourceWeights) -> dict[str, object]:
+    """Put weights into both networks, and return which, in detail."""
+    start, config = model.config.start, model.config.model
     report = start_from(model.student, model.teacher, source, with_heads=start == "run")
     sides_px = [model.config.data.crop_size(kind) for kind in model.config.data.kinds]
     shifts = position_shift(
