@@ -91,10 +91,7 @@ def begin(
     stack.callback(pipeline.close)
     _check_all_alike(config, pipeline, world)
     is_new = world.on_main(lambda: _lock(run, config, stack))
-    # Before networks are built, which can take minutes.
-    source = _read_start(config, weights) if is_new else None
-    model = initial_model(config)
-    start = None if source is None else _take_weights(model, source)
+    model, start = _initial(config, weights) if is_new else (initial_model(config), None)
     world.on_main(lambda: _claim(run, config, start))
     lay_out(model, world, site.layout, is_bfloat16=config.precision == "bfloat16")
     model.to(world.device)
@@ -184,6 +181,16 @@ def _claim(run: RunFolder, config: TrainConfig, start: Mapping[str, object] | No
         run.write_start(start)
 
 
+def _initial(
+    config: TrainConfig, weights: Path | None
+) -> tuple[StudentTeacher, dict[str, object] | None]:
+    """Return the networks that a run begins with, and in detail what they started from."""
+    # Read before networks are built, which can take minutes.
+    source = _read_start(config, weights)
+    model = initial_model(config)
+    return model, None if source is None else _take_weights(model, source)
+
+
 def _read_start(config: TrainConfig, weights: Path | None) -> SourceWeights | None:
     """Return the weights that the run starts from; None where it draws its own."""
     if config.start == "random":
@@ -194,9 +201,8 @@ def _read_start(config: TrainConfig, weights: Path | None) -> SourceWeights | No
             )
         return None
     if weights is None:
-        kind = (
-            "a backbone, such as facebook/dinov2-giant" if config.start == "backbone" else "a run"
-        )
+        is_run = config.start == "run"
+        kind = "a run" if is_run else "a backbone, such as facebook/dinov2-giant"
         raise ConfigError(
             f"start={config.start!r} needs the weights of {kind}: give its folder or file "
             "(--weights), or say start=random"
