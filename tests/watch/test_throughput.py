@@ -102,3 +102,19 @@ def test_known_gpus_are_found_by_whole_words_of_their_names():
     assert datasheet_rate("NVIDIA L40S") == 362e12
     assert datasheet_rate("NVIDIA GeForce RTX 4090") == 165e12
     assert datasheet_rate("NVIDIA GeForce GTX 1080") is None
+
+
+def test_the_best_rate_of_the_machine_is_looked_for_again_and_only_rises(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, model: StudentTeacher
+):
+    rates = iter([RATE, 4 * RATE, 2 * RATE])
+    monkeypatch.setattr(throughput, "matrix_rate", lambda device, dtype: next(rates))
+    monitor = Throughput(CONFIG)
+    shares = []
+    for step in (0, 1, WINDOW_STEPS, 2 * WINDOW_STEPS):
+        shares.append(monitor.step_done(step, METRICS, model).get("watch_floor_share"))
+        clock.now_s += 10.0
+    _, first, second, third = shares
+    assert first is not None
+    assert second == pytest.approx(first / 4)
+    assert third == pytest.approx(second)
