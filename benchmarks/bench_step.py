@@ -75,6 +75,8 @@ def measure(names: list[str], batch: int, num_threads: int, num_rounds: int) -> 
         context.Process(
             target=contend, args=(name, batch, num_threads, theirs), daemon=True
         ).start()
+        # So that a contender that dies is an error here, and not waited for.
+        theirs.close()
         flops, terms = pipes[name].recv()
         measured[name] = Measured(flops=flops, terms=terms, wall_s=[], cpu_s=[])
     for _ in range(num_rounds):
