@@ -29,6 +29,8 @@ class Bar:
         self._title, self._total = title, total
         self._done = 0
         self._next_line_s = time.monotonic()
+        self._last_line: tuple[int, float] | None = None
+        """How many were done when, at the plain line before."""
 
     def advance(self, number: int = 1, note: str = "") -> None:
         """Say that so many more are done, with a few words about them."""
@@ -43,9 +45,28 @@ class Bar:
         now_s = time.monotonic()
         if now_s >= self._next_line_s or done == self._total:
             self._next_line_s = now_s + _PLAIN_EVERY_S
-            line = f"{self._title}: {done}/{self._total} {note}".rstrip()
-            sys.stderr.write(line + "\n")
+            words = [f"{self._title}: {done}/{self._total}", self._left(done, now_s), note]
+            sys.stderr.write(" ".join(word for word in words if word) + "\n")
             sys.stderr.flush()
+            self._last_line = (done, now_s)
+
+    def _left(self, done: int, now_s: float) -> str:
+        """Return how long the rest will take, at the pace since the last line."""
+        if self._last_line is None or done in (self._last_line[0], self._total):
+            return ""
+        before, before_s = self._last_line
+        return f"({in_words((self._total - done) * (now_s - before_s) / (done - before))} left)"
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in the two largest units that matter."""
+    minutes, hours = round(seconds / 60), int(seconds // 3600)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if hours < 1:
+        return f"{minutes} min"
+    days = hours // 24
+    return f"{days} d {hours % 24} h" if days else f"{hours} h {minutes % 60:02} min"
 
 
 @contextmanager
