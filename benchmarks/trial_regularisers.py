@@ -23,7 +23,7 @@ import torch
 
 from eosin.appraisal import initial_encoder
 from eosin.embed.colour import ColourHistogram
-from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder
+from eosin.embed.encoder import Encoder, load_encoder, teacher_encoder
 from eosin.evaluate.labelled import LabelledTiles
 from eosin.evaluate.probe import ProbeResult, compare, probe
 from eosin.evaluate.tiles import embed_tiles
@@ -108,17 +108,7 @@ def models_of(run: RunFolder) -> Iterator[tuple[str, Encoder]]:
     config = run.train_config
     yield "newest", load_encoder(run.path)
     mean = chosen_teacher(run, is_best=False, num_averaged=3)
-    yield (
-        "mean of 3",
-        ViTEncoder(
-            "mean of 3",
-            mean.backbone,
-            config.model,
-            input_size_px=config.data.global_px,
-            mean=config.data.mean,
-            std=config.data.std,
-        ),
-    )
+    yield "mean of 3", teacher_encoder("mean of 3", mean.backbone, config)
 
 
 def probed(encoder: Encoder, parts: Parts, name: str) -> list[ProbeResult]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from eosin.backends.auto import AutoBackend
 from eosin.backends.base import SlideBackend
 from eosin.embed.colour import ColourHistogram
-from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder
+from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder, teacher_encoder
 from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
 from eosin.progress import progress_bar
 from eosin.sampling.grid import GridSampler
@@ -47,14 +47,8 @@ def open_models(path: Path, device: str = "auto", *, with_initial: bool) -> dict
 
 def initial_encoder(config: TrainConfig) -> ViTEncoder:
     """Return the encoder that a run begins with, on the CPU."""
-    return ViTEncoder(
-        "random initialisation",
-        initial_model(config).teacher["backbone"].state_dict(),
-        config.model,
-        input_size_px=config.data.global_px,
-        mean=config.data.mean,
-        std=config.data.std,
-    )
+    backbone = initial_model(config).teacher["backbone"].state_dict()
+    return teacher_encoder("random initialisation", backbone, config)
 
 
 def embed_with_progress(

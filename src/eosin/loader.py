@@ -60,7 +60,7 @@ class Share:
     """How steps are cut into batches, and which of them a process has.
 
     Raises:
-        ConfigError: If the ranks do not divide a part of the batch or the stream's lanes.
+        ConfigError: If the ranks do not divide a part of the batch.
     """
 
     batch_size: int
@@ -76,6 +76,18 @@ class Share:
                 f"global_batch={self.batch_size} in accumulation_steps={self.num_parts} cannot be "
                 f"shared by {self.world_size} processes; make it a multiple of "
                 f"{self.num_parts * self.world_size}"
+            )
+
+    def check_lanes(self, num_lanes: int) -> None:
+        """Refuse lanes of a stream that the ranks cannot share whole.
+
+        Raises:
+            ConfigError: If the ranks do not divide the lanes.
+        """
+        if num_lanes % self.world_size:
+            raise ConfigError(
+                f"data.num_lanes={num_lanes} cannot be shared by {self.world_size} processes; make "
+                "it a multiple of them"
             )
 
     def positions(self, part: int) -> range:
@@ -116,11 +128,7 @@ def train_batches(
     """
     if not pipeline.cycle:
         raise ConfigError("training needs a stream without end; give the pipeline cycle=True")
-    if pipeline.num_lanes % share.world_size:
-        raise ConfigError(
-            f"num_lanes={pipeline.num_lanes} cannot be shared by {share.world_size} processes; "
-            "make it a multiple of them"
-        )
+    share.check_lanes(pipeline.num_lanes)
     samples = pipeline.samples(share.indices(steps))
     # A stream that is left has threads to end, and its reader need not get to the last sample.
     with contextlib.closing(samples):

@@ -112,7 +112,7 @@ def load_encoder(path: Path, device: torch.device | None = None) -> ViTEncoder:
 def _from_run(path: Path, device: torch.device | None) -> ViTEncoder:
     run = RunFolder(path)
     step, state_dict = load_teacher(run.checkpoints)
-    return _teacher(f"{path.name} step {step}", state_dict, run.train_config, device)
+    return teacher_encoder(f"{path.name} step {step}", state_dict, run.train_config, device)
 
 
 def _from_checkpoint(path: Path, device: torch.device | None) -> ViTEncoder:
@@ -123,12 +123,18 @@ def _from_checkpoint(path: Path, device: torch.device | None) -> ViTEncoder:
             "into its run, or give an export"
         )
     name = f"{runs[0].name} {path.name}"
-    return _teacher(name, read_weights(path).backbone, RunFolder(runs[0]).train_config, device)
+    return teacher_encoder(
+        name, read_weights(path).backbone, RunFolder(runs[0]).train_config, device
+    )
 
 
-def _teacher(
-    name: str, state_dict: Mapping[str, Tensor], config: TrainConfig, device: torch.device | None
+def teacher_encoder(
+    name: str,
+    state_dict: Mapping[str, Tensor],
+    config: TrainConfig,
+    device: torch.device | None = None,
 ) -> ViTEncoder:
+    """Return the encoder of a backbone of a run, which prepares images as the run does."""
     return ViTEncoder(
         name,
         state_dict,

@@ -78,7 +78,8 @@ def begin(
         rank=world.rank,
         world_size=world.size,
     )
-    _check_processes(config, site, world)
+    share.check_lanes(config.data.num_lanes)  # now, as nothing is written yet
+    _check_manifest(site, world)
     pipeline = make_pipeline(
         config,
         slides,
@@ -126,13 +127,7 @@ def _with_precision(config: TrainConfig, run: RunFolder, world: World) -> TrainC
     return replace(config, precision="bfloat16" if is_fast else "float32")
 
 
-def _check_processes(config: TrainConfig, site: Site, world: World) -> None:
-    """Refuse what several processes cannot do, before anything is written."""
-    if config.data.num_lanes % world.size:
-        raise ConfigError(
-            f"data.num_lanes={config.data.num_lanes} cannot be shared by {world.size} processes; "
-            "make it a multiple of them"
-        )
+def _check_manifest(site: Site, world: World) -> None:
     if site.has_manifest and world.size > 1:
         raise ConfigError(
             f"a manifest is written by one process, and {world.size} train; leave it out, or train "

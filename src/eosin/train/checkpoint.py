@@ -13,7 +13,7 @@ import logging
 import re
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, TypeVar, cast, final
@@ -183,14 +183,18 @@ def load_teacher(folder: Path) -> tuple[int, dict[str, Tensor]]:
         except (OSError, SafetensorError) as error:
             logger.warning("%s is damaged and passed over: %s", path, error)
             continue
-        prefix = "backbone."
-        backbone = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-        return _step_of(path.parent), backbone
+        return _step_of(path.parent), backbone_of(tensors)
     raise InputError(f"{folder} holds no checkpoint that can be read; train first")
+
+
+def backbone_of(teacher: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the backbone of a whole teacher, without the heads."""
+    prefix = "backbone."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in teacher.items()
+        if name.startswith(prefix)
+    }
 
 
 @torch.no_grad()

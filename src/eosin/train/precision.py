@@ -1,6 +1,8 @@
-"""Where products in bfloat16 are faster than in float32: what `precision="auto"` stands for."""
+"""The precision of matrix products: what `auto` stands for, and computing in what was chosen."""
 
 import torch
+
+from eosin.train.config import TrainConfig
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -19,3 +21,8 @@ def fast_bfloat16(device: torch.device) -> bool:
         # The products that use them are oneDNN's.
         return has_instructions and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return False
+
+
+def products_of(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Return the context in which a run's networks compute, in training and when looked at."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")

@@ -11,6 +11,7 @@ from eosin.randomness import Purpose, rng_at
 from eosin.train.config import TrainConfig
 from eosin.train.parallel import sync_gradients
 from eosin.train.param_groups import backbone_groups, head_groups, set_rates
+from eosin.train.precision import products_of
 from eosin.train.rates import Rates
 from eosin.train.student_teacher import StudentTeacher, collapse_gauges
 from eosin.train.world import World, whole
@@ -103,7 +104,7 @@ def _forward_and_back(
     global_crops = to_model_input(batch.global_crops, mean, std, device)
     local_crops = to_model_input(batch.local_crops, mean, std, device)
     masks = batch.masks.to(device, non_blocking=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with products_of(config, device):
         terms, tokens = model.losses(global_crops, local_crops, masks, rates.teacher_temperature)
     total = torch.stack(list(terms.values())).sum()
     (total / num_parts).backward()  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from eosin.loader import to_model_input
+from eosin.train.precision import products_of
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World
 from eosin.watch.gauges import cls_patch_cosine
@@ -62,7 +63,7 @@ def teacher_features(
     # The last share goes on from the first image: all processes compute equally often, as the
     # parameters of a sharded network are gathered for all of them at once.
     mine = torch.arange(world.rank * share, (world.rank + 1) * share) % len(images)
-    with _looking(model.teacher), _precision(model, world.device):
+    with _looking(model.teacher), products_of(model.config, world.device):
         rows = torch.cat(
             [
                 _features(model, images[mine[begin : begin + BATCH_SIZE]], world)
@@ -82,7 +83,7 @@ def teacher_logits(
 
     All processes must ask, with the same tokens.
     """
-    with _looking(model.teacher), _precision(model, device_of(model)):
+    with _looking(model.teacher), products_of(model.config, device_of(model)):
         logits: Tensor = model.teacher["dino_head"](cls_tokens).float()
     is_centred = model.config.losses.centering == "softmax"
     return logits - model.dino_center if is_centred else logits
@@ -96,11 +97,6 @@ def _looking(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(was_training)
-
-
-def _precision(model: StudentTeacher, device: torch.device) -> torch.autocast:
-    is_bfloat16 = model.config.precision == "bfloat16"
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16)
 
 
 def _features(model: StudentTeacher, images: Tensor, world: World) -> Tensor:

@@ -1,13 +1,12 @@
 """Which teacher of a run to take: the newest, the best, or the mean of the last few."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from safetensors.torch import load_file
 from torch import Tensor
 
 from eosin.errors import ConfigError, InputError
-from eosin.train.checkpoint import load_teacher, teacher_files
+from eosin.train.checkpoint import backbone_of, load_teacher, teacher_files
 from eosin.train.run_folder import RunFolder
 from eosin.watch.average import average_teachers
 from eosin.watch.best import read_best
@@ -57,7 +56,9 @@ def _best(run: RunFolder) -> ChosenTeacher:
             "the newest"
         )
     note = f"The run's best teacher by {best.metric} ({best.value:.4f})."
-    return ChosenTeacher(best.step + 1, _backbone(load_file(folder / "teacher.safetensors")), note)
+    return ChosenTeacher(
+        best.step + 1, backbone_of(load_file(folder / "teacher.safetensors")), note
+    )
 
 
 def _mean(run: RunFolder, num_averaged: int) -> ChosenTeacher:
@@ -70,13 +71,4 @@ def _mean(run: RunFolder, num_averaged: int) -> ChosenTeacher:
     newest = files[-num_averaged:]
     first, last = (int(path.parent.name.removeprefix("step_")) for path in (newest[0], newest[-1]))
     note = f"The mean of the teachers of {num_averaged} checkpoints, of steps {first} to {last}."
-    return ChosenTeacher(last, _backbone(average_teachers(newest)), note)
-
-
-def _backbone(teacher: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    prefix = "backbone."
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in teacher.items()
-        if name.startswith(prefix)
-    }
+    return ChosenTeacher(last, backbone_of(average_teachers(newest)), note)
