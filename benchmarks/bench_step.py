@@ -12,6 +12,7 @@ import argparse
 import multiprocessing
 import os
 import statistics
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -23,8 +24,12 @@ from step_floor import LargeProducts, count_flops, seconds
 from step_gpu import bench_gpu
 from step_inputs import random_batch, step_config
 
+from eosin.train.pages import kept_pages
+
 NUM_PROTOTYPES = 8192
 PRECISIONS = ("float32", "bfloat16")
+KEEP_PAGES = ("eosin", "compiled")
+"""Contenders whose process keeps the memory that it frees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +62,12 @@ def contend(name: str, batch: int, num_threads: int, pipe: Connection) -> None:
         else:
             contender = EosinStep(config, compiles=kind == "compiled")
         terms = contender.terms(inputs)
-    flops = count_flops(lambda: contender.step(inputs))
-    pipe.send((flops, terms))
-    while pipe.recv():
-        pipe.send(seconds(lambda: contender.step(inputs), "cpu"))
+    # As in eosin's `train`.
+    with kept_pages(torch.device("cpu")) if kind in KEEP_PAGES else nullcontext():
+        flops = count_flops(lambda: contender.step(inputs))
+        pipe.send((flops, terms))
+        while pipe.recv():
+            pipe.send(seconds(lambda: contender.step(inputs), "cpu"))
 
 
 def measure(names: list[str], batch: int, num_threads: int, num_rounds: int) -> dict[str, Measured]:

@@ -2,7 +2,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from eosin.models.block import MAX_TOKENS_WITH_SCORES, add_residual, attend
+from eosin.models.block import (
+    MAX_TOKENS_WITH_SCORES,
+    add_residual,
+    add_residual_at,
+    attend,
+)
 
 
 def relative_error(x: torch.Tensor, exact: torch.Tensor) -> float:
@@ -47,6 +52,37 @@ def test_what_is_added_and_its_gradient_belong_to_the_kept_images():
     assert torch.allclose(added, x + is_kept * 10 / 7 * x**2)
     assert x.grad is not None
     assert torch.allclose(x.grad, 1 + is_kept * 20 / 7 * x)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_tokens_that_are_read_are_those_of_the_whole(rate: float):
+    x = torch.randn(10, 3, 2, generator=torch.Generator().manual_seed(0))
+    read = torch.tensor([0, 29, 3, 4, 12, 20, 21, 22])
+    results = []
+    for is_whole in (True, False):
+        leaf = x.clone().requires_grad_()
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            if is_whole:
+                found = add_residual(leaf, torch.exp, drop_rate=rate).flatten(0, 1)[read]
+            else:
+                found = add_residual_at(read, leaf, torch.exp, drop_rate=rate)
+        found.pow(2).sum().backward()
+        results.append((found.detach(), leaf.grad))
+    for whole, alone in zip(*results, strict=True):
+        torch.testing.assert_close(alone, whole)
+
+
+def test_the_branch_of_tokens_that_nobody_reads_is_not_computed():
+    seen = []
+
+    def branch(x: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(x.shape))
+        return x
+
+    read = torch.tensor([1, 5])
+    assert add_residual_at(read, torch.zeros(4, 3, 2), branch, drop_rate=0.5).shape == (2, 2)
+    assert seen == [(2, 2)]
 
 
 @pytest.mark.parametrize("num_tokens", [10, 257, MAX_TOKENS_WITH_SCORES + 1])

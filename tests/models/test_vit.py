@@ -180,6 +180,30 @@ def test_the_tokens_between_blocks_stay_float32_under_autocast():
     assert torch.isfinite(model.pos_embed.grad).all()
 
 
+@pytest.mark.parametrize("recomputes", [False, True])
+@pytest.mark.parametrize("num_registers", [0, 2])
+@pytest.mark.parametrize("num_read", [0, 9])
+def test_patches_that_are_read_and_their_gradients_are_those_of_the_whole(
+    num_read: int, num_registers: int, recomputes: bool
+):
+    config = replace(SMALL, num_registers=num_registers, ffn="swiglu", drop_path_rate=0.4)
+    images, masks = sines(5, 3, 56, 56), sines(5, 16, phase=0.5) > 0
+    read = torch.randperm(5 * 16, generator=torch.Generator().manual_seed(0))[:num_read]
+    results = []
+    for is_whole in (True, False):
+        model = filled(config).train()
+        model.recomputes_blocks = recomputes
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            tokens = model(images, masks, None if is_whole else read)
+            patches = tokens.patches.flatten(0, 1)[read] if is_whole else tokens.patches
+            found = torch.cat([tokens.cls, patches])
+            found.pow(3).sum().backward()
+        results.append((found.detach(), *(p.grad for p in model.parameters())))
+    for whole, alone in zip(*results, strict=True):
+        torch.testing.assert_close(alone, whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max()))
+
+
 def test_every_parameter_gets_a_gradient():
     model = filled(replace(SMALL, num_registers=2)).train()
     masks = sines(2, 16, phase=0.5) > 0

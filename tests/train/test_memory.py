@@ -34,26 +34,37 @@ def kept_bytes(backbone: nn.Module, forward: Callable[[], object]) -> int:
     return sum(kept.values())
 
 
+@pytest.mark.parametrize("num_read", [None, 0, 9])
 @pytest.mark.parametrize("is_bfloat16", [False, True])
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize(("size", "depth"), [("nano", 3), ("small", 2), ("giant2", 1)])
-def test_activations_are_what_autograd_keeps(size: str, depth: int, rate: float, is_bfloat16: bool):
+def test_activations_are_what_autograd_keeps(
+    size: str, depth: int, rate: float, is_bfloat16: bool, num_read: int | None
+):
     model = replace(
         vit_config(size, image_size=56, num_registers=4, drop_path_rate=rate), depth=depth
     )
     backbone = VisionTransformer(model).train()
     crops, masks = torch.zeros(5, 3, 56, 56), torch.zeros(5, 16, dtype=torch.bool)
+    read = None if num_read is None else torch.arange(num_read)
 
     def forward() -> object:
         with torch.autocast("cpu", torch.bfloat16, enabled=is_bfloat16):
-            return backbone(crops, masks)
+            return backbone(crops, masks, read)
 
     kept = kept_bytes(backbone, forward)
     if is_bfloat16:
         # Weights in bfloat16 are counted with the copies.
         matrices = (one for name, one in backbone.named_parameters() if name.endswith("weight"))
         kept -= sum(2 * one.numel() for one in matrices if one.dim() > 1)
-    found = activation_bytes(model, num_crops=5, side_px=56, is_bfloat16=is_bfloat16, is_gpu=False)
+    found = activation_bytes(
+        model,
+        num_crops=5,
+        side_px=56,
+        is_bfloat16=is_bfloat16,
+        num_read=None if num_read is None else 5 + num_read,
+        is_gpu=False,
+    )
     assert found == pytest.approx(kept, rel=0.1)
 
 
@@ -112,7 +123,13 @@ def step_peak_bytes(run: TrainConfig, *, recompute: bool) -> int:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("patches", "prototypes", "rate", "recompute"),
-    [(4, 4096, 0.1, False), (4, 8192, 0.4, False), (4, 512, 0.0, True), (2, 65536, 0.0, False)],
+    [
+        (4, 4096, 0.1, False),
+        (4, 8192, 0.4, False),
+        (4, 512, 0.0, False),
+        (4, 512, 0.0, True),
+        (2, 65536, 0.0, False),
+    ],
 )
 def test_the_peak_of_a_step_is_as_estimated(
     patches: int, prototypes: int, rate: float, recompute: bool, precision: str
@@ -120,7 +137,7 @@ def test_the_peak_of_a_step_is_as_estimated(
     run = run_of(patches=patches, prototypes=prototypes, rate=rate, precision=precision)
     memory = estimate_memory(run, recompute=recompute, is_gpu=False)
     passing = (memory.tensors - memory.weights - memory.moments) * GIB
-    assert passing == pytest.approx(step_peak_bytes(run, recompute=recompute), rel=0.12)
+    assert passing == pytest.approx(step_peak_bytes(run, recompute=recompute), rel=0.05)
 
 
 def test_weights_and_moments_are_five_times_the_students_weights_less_its_gradients():

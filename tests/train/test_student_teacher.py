@@ -79,8 +79,8 @@ def test_koleo_takes_the_place_of_kde_when_asked():
 def test_kde_is_summed_over_the_two_views_and_sees_one_view_at_a_time():
     model = initial_model(tiny_config())
     torch.manual_seed(0)
-    terms, tokens = model.losses(crops(56, 2), crops(28, 2), masks(), 0.05)
-    by_hand = sum(kde_loss(view, kappa=5.0) for view in tokens.cls.chunk(2))
+    terms, cls_tokens = model.losses(crops(56, 2), crops(28, 2), masks(), 0.05)
+    by_hand = sum(kde_loss(view, kappa=5.0) for view in cls_tokens.chunk(2))
     assert float(terms["loss_kde"].detach()) == pytest.approx(
         model.config.losses.kde_weight * float(by_hand.detach())
     )

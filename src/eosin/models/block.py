@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -45,7 +45,7 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(config.embed_dim, config.ffn_hidden_dim)
         self.fc2 = nn.Linear(config.ffn_hidden_dim, config.embed_dim)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+    def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
         """Return each token's own update."""
         return self.fc2(functional.gelu(self.fc1(x)))  # type: ignore[no-any-return]
 
@@ -59,7 +59,7 @@ class SwiGlu(nn.Module):
         self.w12 = nn.Linear(config.embed_dim, 2 * config.ffn_hidden_dim)
         self.w3 = nn.Linear(config.ffn_hidden_dim, config.embed_dim)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+    def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
         """Return each token's own update."""
         gate, value = self.w12(x).chunk(2, dim=-1)
         return self.w3(functional.silu(gate) * value)  # type: ignore[no-any-return]
@@ -73,7 +73,7 @@ class LayerScale(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.full((config.embed_dim,), config.layerscale_init))
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+    def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
         """Return the scaled channels."""
         return x * self.gamma
 
@@ -92,11 +92,22 @@ class Block(nn.Module):
         self.mlp = Mlp(config) if config.ffn == "mlp" else SwiGlu(config)
         self.ls2 = LayerScale(config)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """Return the tokens with both updates added, or only some of them while training."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens dim"],
+        read: Integer[Tensor, " read"] | None = None,
+    ) -> Float[Tensor, "batch tokens dim"] | Float[Tensor, "read dim"]:
+        """Return the tokens with both updates added, or only some of them while training.
+
+        Args:
+            x: Of all images.
+            read: Which tokens to return, counted through all images; None returns all of them.
+        """
         rate = self.drop_path_rate if self.training else 0.0
         x = add_residual(x, self._attention, drop_rate=rate)
-        return add_residual(x, self._feed_forward, drop_rate=rate)
+        if read is None:
+            return add_residual(x, self._feed_forward, drop_rate=rate)
+        return add_residual_at(read, x, self._feed_forward, drop_rate=rate)
 
     def _attention(self, x: Tensor) -> Tensor:
         return self.ls1(self.attn(self.norm1(x)))  # type: ignore[no-any-return]
@@ -137,9 +148,38 @@ def add_residual(
     """
     if drop_rate == 0:
         return x + branch(x)
-    batch = x.shape[0]
-    num_kept = max(int(batch * (1 - drop_rate)), 1)
-    kept = torch.randperm(batch, device=x.device)[:num_kept]
+    kept, scale = _kept_images(x, drop_rate)
     # Not x[kept], whose backward pass is that of any index: sorted on a GPU, slow on a CPU.
     residual = branch(x.index_select(0, kept)).to(x.dtype)
-    return x.index_add(0, kept, residual, alpha=batch / num_kept)
+    return x.index_add(0, kept, residual, alpha=scale)
+
+
+def add_residual_at(
+    read: Integer[Tensor, " read"],
+    x: Float[Tensor, "batch tokens dim"],
+    branch: Callable[[Tensor], Tensor],
+    *,
+    drop_rate: float,
+) -> Float[Tensor, "read dim"]:
+    """Return what `add_residual` gives of some tokens, without computing the branch of the others.
+
+    Args:
+        read: Which tokens, counted through all images.
+        x: Of all images.
+        branch: Computes each token by itself.
+        drop_rate: As in `add_residual`, with the same images kept.
+    """
+    tokens = x.flatten(0, 1).index_select(0, read)
+    residual = branch(tokens)
+    if drop_rate == 0:
+        return tokens + residual
+    kept, scale = _kept_images(x, drop_rate)
+    # Tokens of images that are left out are computed too: how many they are, only the device knows.
+    factors = x.new_zeros(len(x)).index_fill(0, kept, scale).index_select(0, read // x.shape[1])
+    return tokens + residual.to(x.dtype) * factors[:, None]
+
+
+def _kept_images(x: Float[Tensor, "batch tokens dim"], drop_rate: float) -> tuple[Tensor, float]:
+    """Draw the images whose branch is computed, and return what makes up for the others."""
+    num_kept = max(int(len(x) * (1 - drop_rate)), 1)
+    return torch.randperm(len(x), device=x.device)[:num_kept], len(x) / num_kept

@@ -6,10 +6,10 @@ One call takes crops of one size; crops of another size are another call. Random
 weights, stochastic depth) comes from torch's global generator, which whoever trains seeds.
 """
 
-from typing import NamedTuple, final
+from typing import NamedTuple, final, overload
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -27,6 +27,13 @@ class Tokens(NamedTuple):
     registers: Float[Tensor, "batch registers dim"]
     patches: Float[Tensor, "batch patches dim"]
     """Row by row, from the top left."""
+
+
+class ReadTokens(NamedTuple):
+    """The tokens that a loss reads: the class tokens, and patches of any of the images."""
+
+    cls: Float[Tensor, "batch dim"]
+    patches: Float[Tensor, "read dim"]
 
 
 @final
@@ -71,29 +78,52 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self._initialize()
 
+    @overload
+    def forward(self, images: Tensor, masks: Tensor | None = None, read: None = None) -> Tokens: ...
+
+    @overload
+    def forward(self, images: Tensor, masks: Tensor | None, read: Tensor) -> ReadTokens: ...
+
     def forward(
         self,
         images: Float[Tensor, "batch 3 height width"],
         masks: Bool[Tensor, "batch patches"] | None = None,
-    ) -> Tokens:
-        """Return the tokens of every image.
+        read: Integer[Tensor, " read"] | None = None,
+    ) -> Tokens | ReadTokens:
+        """Return the tokens of every image, or of some of their patches alone.
 
         Args:
             images: Normalized; both sides multiples of the patch size, of any ratio.
             masks: True where the mask token stands in for a patch, row by row.
+            read: The patches to return, counted through all images. The last block's feed-forward
+                layer then leaves out the others, which nobody will look at.
 
         Raises:
             ValueError: If a side is no multiple of the patch size, or the masks do not fit.
         """
         x = self._embed(images, masks)
-        for block in self.blocks:
-            if self.recomputes_blocks and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+        *others, last = self.blocks
+        for block in others:
+            x = self._through(block, x)
+        if read is None:
+            x = self.norm(self._through(last, x))
+            first_patch = 1 + self.config.num_registers
+            return Tokens(cls=x[:, 0], registers=x[:, 1:first_patch], patches=x[:, first_patch:])
+        x = self.norm(self._through(last, x, self._positions_of(read, *x.shape[:2])))
+        return ReadTokens(cls=x[: len(images)], patches=x[len(images) :])
+
+    def _through(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        if self.recomputes_blocks and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+        return block(*inputs)  # type: ignore[no-any-return]
+
+    def _positions_of(self, read: Tensor, batch: int, num_tokens: int) -> Tensor:
+        """Return where, among the tokens of all images, the class tokens and some patches are."""
         first_patch = 1 + self.config.num_registers
-        x = self.norm(x)
-        return Tokens(cls=x[:, 0], registers=x[:, 1:first_patch], patches=x[:, first_patch:])
+        num_patches = num_tokens - first_patch
+        image, patch = read // num_patches, read % num_patches
+        cls = torch.arange(0, batch * num_tokens, num_tokens, device=read.device)
+        return torch.cat([cls, image * num_tokens + first_patch + patch])
 
     def _embed(self, images: Tensor, masks: Tensor | None) -> Tensor:
         rows, columns = self._grid(images)

@@ -18,6 +18,7 @@ from eosin.train.begin import Session, begin
 from eosin.train.checkpoint import save_checkpoint
 from eosin.train.config import TrainConfig
 from eosin.train.monitors import Monitor
+from eosin.train.pages import kept_pages
 from eosin.train.rates import Rates, RateSchedules
 from eosin.train.run_folder import RunFolder
 from eosin.train.signals import StopRequest
@@ -71,6 +72,7 @@ def train(
     run = RunFolder(out_dir)
     with (
         joined_world(site.device, num_replicas=site.layout.num_replicas) as world,
+        kept_pages(world.device),
         ExitStack() as stack,
     ):
         session = begin(

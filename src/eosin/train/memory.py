@@ -120,7 +120,7 @@ def _phases(
     summed = student if config.accumulation_steps > 1 else 0.0
     backbone_copies = (student - heads) / 4 * width if width == 2 or num_shards > 1 else 0.0
     kept = [_crop_bytes(config, kind, mode) for kind in kinds]
-    moving = [_block_back_bytes(config, kind, mode) for kind in kinds]
+    moving = [_blocks_back_bytes(config, kind, mode) for kind in kinds]
     return [
         # The loss of iBOT is taken.
         {
@@ -129,7 +129,7 @@ def _phases(
             "activations": sum(kept),
             "scores": _score_bytes(config, kinds[0].num // 2),
         },
-        # Back from the heads, the last block of the local crops, then that of the global ones.
+        # Back from the heads, the last blocks of the local crops, then those of the global ones.
         {
             "gradients": max(summed, heads / num_shards),
             "copies": backbone_copies,
@@ -153,6 +153,7 @@ def activation_bytes(
     num_crops: int,
     side_px: int,
     is_bfloat16: bool,
+    num_read: float | int | None = None,
     recompute: bool = False,
     is_gpu: bool = True,
 ) -> float:
@@ -161,32 +162,55 @@ def activation_bytes(
     In products' precision each block keeps of every token: the inputs of four layers, queries, keys
     and values, and what LayerScale multiplies; in float32 always the input of each norm. A GPU
     never keeps the attention matrix. If blocks are computed again, only their inputs are kept.
+
+    Args:
+        model: The backbone.
+        num_crops: That go through it at once.
+        side_px: Of a crop.
+        is_bfloat16: Whether products are in bfloat16.
+        num_read: Tokens of all crops that the last block's feed-forward layer computes; None is
+            all of them.
+        recompute: Whether blocks are computed again in the backward pass.
+        is_gpu: Whether it is on a GPU.
     """
     mode = _Mode(2 if is_bfloat16 else 4, recompute, is_gpu)
     tokens = _num_tokens(model, num_crops, side_px)
+    last_tokens = tokens if num_read is None else num_read
     dim = model.embed_dim
-    ends = 4.0 * dim * tokens + mode.width * 3 * side_px**2 * num_crops
+    ends = 4.0 * dim * last_tokens + mode.width * 3 * side_px**2 * num_crops
     if recompute:
         return ends + 4 * dim * tokens * model.depth
-    inside = _block_bytes(model, mode, tokens // num_crops)
-    return ends + model.depth * tokens * _kept(model, num_crops) * inside
+    computed = tokens * _kept(model, num_crops)
+    attention = model.depth * computed * _attention_bytes(model, mode, tokens // num_crops)
+    # Of images that are left out, tokens that are read are computed all the same.
+    last = computed if num_read is None else num_read
+    return ends + attention + ((model.depth - 1) * computed + last) * _ffn_bytes(model, mode)
 
 
 def _num_tokens(model: ViTConfig, num_crops: int, side_px: int) -> int:
     return num_crops * (1 + model.num_registers + (side_px // model.patch_size) ** 2)
 
 
-def _block_bytes(model: ViTConfig, mode: _Mode, tokens_of_crop: int) -> int:
-    """Return the bytes that a block keeps of one token."""
-    dim, hidden = model.embed_dim, model.ffn_hidden_dim
-    # norm 1's output, queries, keys, values, their mix, its projection; norm 2's, the last layer's.
-    in_blocks = (1 + 3 + 1 + 1) + (1 + 1)
-    norms = 2 * (4 * dim + 8)
-    index_add = 2 * 4 * dim if model.drop_path_rate > 0 else 0
+def _attention_bytes(model: ViTConfig, mode: _Mode, tokens_of_crop: int) -> int:
+    """Return the bytes that a block's attention keeps of one token."""
+    # The norm's output, queries, keys, values, their mix, its projection.
+    products = mode.width * (1 + 3 + 1 + 1) * model.embed_dim
     has_pairs = mode.width == 2 and not mode.is_gpu and tokens_of_crop <= MAX_TOKENS_WITH_SCORES
     pairs = 2 * model.num_heads * tokens_of_crop if has_pairs else 0
-    middle = _num_hidden(model) * hidden
-    return mode.width * (in_blocks * dim + middle) + norms + index_add + pairs
+    return products + pairs + _residual_bytes(model)
+
+
+def _ffn_bytes(model: ViTConfig, mode: _Mode) -> int:
+    """Return the bytes that a block's feed-forward layer keeps of one token."""
+    # The norm's output, the middle, the last layer's output.
+    values = 2 * model.embed_dim + _num_hidden(model) * model.ffn_hidden_dim
+    return mode.width * values + _residual_bytes(model)
+
+
+def _residual_bytes(model: ViTConfig) -> int:
+    """Return the bytes that a norm and the sum with its input keep of one token."""
+    index_add = 4 * model.embed_dim if model.drop_path_rate > 0 else 0
+    return 4 * model.embed_dim + 8 + index_add
 
 
 def _num_hidden(model: ViTConfig) -> int:
@@ -207,14 +231,18 @@ class _Crops(NamedTuple):
 
     num: int
     side_px: int
+    num_read: float | int
+    """Tokens that losses read of them: class tokens and hidden patches."""
 
 
 def _crops(config: TrainConfig, *, patches: int) -> list[_Crops]:
     """Return the global crops and, where there are any, the local ones."""
     data = config.data
-    kinds = [_Crops(2 * patches, data.crop_size(GLOBAL))]
+    num_global, num_local = 2 * patches, data.num_local * patches
+    num_read = num_global + _num_hidden_patches(config, patches)
+    kinds = [_Crops(num_global, data.crop_size(GLOBAL), num_read)]
     if data.num_local:
-        kinds.append(_Crops(data.num_local * patches, data.crop_size(LOCAL)))
+        kinds.append(_Crops(num_local, data.crop_size(LOCAL), num_local))
     return kinds
 
 
@@ -226,25 +254,39 @@ def _crop_bytes(config: TrainConfig, kind: _Crops, mode: _Mode) -> float:
         num_crops=kind.num,
         side_px=kind.side_px,
         is_bfloat16=mode.width == 2,
+        num_read=kind.num_read,
         recompute=mode.recompute,
         is_gpu=mode.is_gpu,
     )
     # In float32 the crops themselves are what the first layer keeps.
     crops = 4 * 3 * kind.side_px**2 * kind.num if mode.width == 2 else 0
     # The last tokens, of student and teacher.
-    tokens = _num_tokens(model, kind.num, kind.side_px)
-    return inside + crops + 2 * 4 * model.embed_dim * tokens
+    return inside + crops + 2 * 4 * model.embed_dim * kind.num_read
 
 
-def _block_back_bytes(config: TrainConfig, kind: _Crops, mode: _Mode) -> float:
-    """Return the gradients inside the last block, and what it computes again."""
+def _blocks_back_bytes(config: TrainConfig, kind: _Crops, mode: _Mode) -> float:
+    """Return what the way back through the last blocks adds to what is kept, at its most.
+
+    That is in the last block's attention, or in the block before it, when what the last one kept
+    is gone.
+    """
     model = config.model
-    tokens = _num_tokens(model, kind.num, kind.side_px) * _kept(model, kind.num)
-    # Of the residual stream, of LayerScale, and of the feed-forward layer's middle.
-    middle = _num_hidden(model) / 2 * model.ffn_hidden_dim
-    gradients = mode.width * (middle + 2 * model.embed_dim)
-    again = _block_bytes(model, mode, _num_tokens(model, 1, kind.side_px)) if mode.recompute else 0
-    return tokens * (gradients + again)
+    tokens = _num_tokens(model, kind.num, kind.side_px)
+    computed = tokens * _kept(model, kind.num)
+    of_crop = _num_tokens(model, 1, kind.side_px)
+    attention, ffn = _attention_bytes(model, mode, of_crop), _ffn_bytes(model, mode)
+    stream = 4 * model.embed_dim * tokens
+    # Of queries, keys, values, and their mix.
+    in_attention = computed * mode.width * 4 * model.embed_dim
+    # Of LayerScale, and of the layer's middle.
+    in_ffn = (
+        computed * mode.width * (_num_hidden(model) / 2 * model.ffn_hidden_dim + model.embed_dim)
+    )
+    last = computed * attention + kind.num_read * ffn
+    if mode.recompute:
+        again = computed * (attention + ffn)
+        return stream + max(last + in_attention, again + in_ffn - stream)
+    return stream + max(in_attention, in_ffn - last)
 
 
 def _score_bytes(config: TrainConfig, patches: int) -> float:
@@ -253,7 +295,7 @@ def _score_bytes(config: TrainConfig, patches: int) -> float:
     ibot_head = config.ibot_head or dino_head
     # Log-probabilities of the student, targets of the teacher, and their sum over its two views.
     dino = 4 * dino_head.num_prototypes * (num_class_tokens + 2 * patches + patches)
-    hidden = _num_hidden_patches(config, patches) if config.losses.ibot_weight > 0 else 0.0
+    hidden = _num_hidden_patches(config, patches)
     ibot = 4 * ibot_head.num_prototypes * hidden * SCORE_COPIES
     inside = _head_bytes(dino_head, num_class_tokens) + _head_bytes(ibot_head, hidden)
     return dino + ibot + inside
@@ -261,6 +303,8 @@ def _score_bytes(config: TrainConfig, patches: int) -> float:
 
 def _num_hidden_patches(config: TrainConfig, patches: int) -> float:
     """Return how many patches are hidden in a device's crops, in a step with many."""
+    if config.losses.ibot_weight == 0:
+        return 0.0
     low, high = config.masking.ratio_range
     mean = config.masking.probability * (low + high) / 2
     square = config.masking.probability * (low * low + low * high + high * high) / 3

@@ -105,11 +105,13 @@ def _forward_and_back(
     local_crops = to_model_input(batch.local_crops, mean, std, device)
     masks = batch.masks.to(device, non_blocking=True)
     with products_of(config, device):
-        terms, tokens = model.losses(global_crops, local_crops, masks, rates.teacher_temperature)
+        terms, cls_tokens = model.losses(
+            global_crops, local_crops, masks, rates.teacher_temperature
+        )
     total = torch.stack(list(terms.values())).sum()
     (total / num_parts).backward()  # type: ignore[no-untyped-call]
     return {
         "loss": total.detach(),
         **{name: term.detach() for name, term in terms.items()},
-        **collapse_gauges(tokens.cls[: len(tokens.cls) // 2].detach()),
+        **collapse_gauges(cls_tokens.detach().chunk(2)[0]),
     }

@@ -31,7 +31,7 @@ from eosin.losses.sinkhorn import (
     updated_center,
 )
 from eosin.models.heads import DINOHead
-from eosin.models.vit import Tokens, VisionTransformer
+from eosin.models.vit import ReadTokens, VisionTransformer
 from eosin.train.config import TrainConfig
 
 Crops = Float[Tensor, "crops 3 height width"]
@@ -74,8 +74,8 @@ class StudentTeacher(nn.Module):
         local_crops: LocalCrops,
         masks: Bool[Tensor, "crops patches"],
         teacher_temperature: float,
-    ) -> tuple[dict[str, Float[Tensor, ""]], Tokens]:
-        """Return the terms of the loss, already weighted, and the student's global tokens.
+    ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "crops dim"]]:
+        """Return the terms of the loss, already weighted, and the student's global class tokens.
 
         Called once for each of a step's `accumulation_steps` parts. Averaged over ranks, the terms
         and their gradients are those of one process with all crops of the part.
@@ -89,9 +89,10 @@ class StudentTeacher(nn.Module):
         weights = self.config.losses
         has_ibot = _has_ibot(self.config)
         # Found before the networks run, for a GPU is waited for here.
-        hidden = masks.flatten().nonzero().squeeze(1)
-        teacher_tokens, dino_targets = self._dino_targets(global_crops, teacher_temperature)
-        tokens: Tokens = self.student["backbone"](global_crops, masks if has_ibot else None)
+        hidden = masks.flatten().nonzero().squeeze(1) if has_ibot else _no_patch(masks.device)
+        teacher_tokens, dino_targets = self._dino_targets(global_crops, hidden, teacher_temperature)
+        student_masks = masks if has_ibot else None
+        tokens: ReadTokens = self.student["backbone"](global_crops, student_masks, hidden)
         dino = dino_loss(
             _by_view(self.student["dino_head"](tokens.cls), num_views=2),
             self._local_logits(local_crops, batch=len(global_crops) // 2),
@@ -104,13 +105,13 @@ class StudentTeacher(nn.Module):
         }
         if has_ibot:
             ibot = ibot_loss(
-                self._ibot_head(self.student)(_patches_at(hidden, tokens)).float(),
-                self._ibot_targets(_patches_at(hidden, teacher_tokens), teacher_temperature),
+                self._ibot_head(self.student)(tokens.patches).float(),
+                self._ibot_targets(teacher_tokens.patches, teacher_temperature),
                 masks,
                 student_temperature=weights.student_temperature,
             )
             terms["loss_ibot"] = weights.ibot_weight * ibot
-        return terms | self._regularizers(tokens.cls), tokens
+        return terms | self._regularizers(tokens.cls), tokens.cls
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
@@ -146,9 +147,9 @@ class StudentTeacher(nn.Module):
 
     @torch.no_grad()
     def _dino_targets(
-        self, global_crops: Crops, temperature: float
-    ) -> tuple[Tokens, Float[Tensor, "crops k"]]:
-        tokens: Tokens = self.teacher["backbone"](global_crops)
+        self, global_crops: Crops, hidden: Integer[Tensor, " masked"], temperature: float
+    ) -> tuple[ReadTokens, Float[Tensor, "crops k"]]:
+        tokens: ReadTokens = self.teacher["backbone"](global_crops, None, hidden)
         logits = self.teacher["dino_head"](tokens.cls).float()
         if self.config.losses.centering == "sinkhorn_knopp":
             return tokens, sinkhorn_knopp(logits, temperature=temperature)
@@ -170,7 +171,8 @@ class StudentTeacher(nn.Module):
         if len(local_crops) == 0:
             num_prototypes = self.config.dino_head.num_prototypes
             return torch.empty(0, batch, num_prototypes, device=local_crops.device)
-        tokens: Tokens = self.student["backbone"](local_crops)
+        no_patch = _no_patch(local_crops.device)
+        tokens: ReadTokens = self.student["backbone"](local_crops, None, no_patch)
         return _by_view(head(tokens.cls), num_views=len(local_crops) // batch)
 
     def _ibot_head(self, network: nn.ModuleDict) -> nn.Module:
@@ -181,8 +183,8 @@ def _by_view(logits: Float[Tensor, "crops k"], *, num_views: int) -> Float[Tenso
     return logits.float().reshape(num_views, -1, logits.shape[-1])
 
 
-def _patches_at(indices: Integer[Tensor, " masked"], tokens: Tokens) -> Float[Tensor, "masked dim"]:
-    return tokens.patches.flatten(0, 1).index_select(0, indices)
+def _no_patch(device: torch.device) -> Integer[Tensor, " none"]:
+    return torch.empty(0, dtype=torch.int64, device=device)
 
 
 def _has_ibot(config: TrainConfig) -> bool:

@@ -8,10 +8,10 @@ computes again: the counts are of what the step needs.
 from eosin.masking import BlockMasking
 from eosin.models.config import HeadConfig, ViTConfig
 from eosin.train.config import TrainConfig
-from eosin.views import GLOBAL, LOCAL
+from eosin.views import LOCAL
 
 
-def backbone_flops(config: ViTConfig, image_px: int) -> int:
+def backbone_flops(config: ViTConfig, image_px: int) -> float:
     """Return the operations of one square image, forwards, without stochastic depth."""
     return _embed_flops(config, image_px) + _block_flops(config, image_px)
 
@@ -27,21 +27,27 @@ def step_flops(config: TrainConfig) -> float:
     """Return the operations of one optimiser step over all devices.
 
     A backward pass is two products for each of the forward pass, but for the first map, whose
-    pixels need no gradient. Stochastic depth leaves images out of blocks. Masked patches are
-    counted as many as there are on average.
+    pixels need no gradient. Stochastic depth leaves images out of blocks, and the last block's
+    feed-forward layer computes only tokens that a loss reads. Masked patches are counted as many as
+    there are on average.
     """
     data, model, batch = config.data, config.model, config.global_batch
+    has_ibot = config.losses.ibot_weight > 0
+    grid_size = data.global_px // model.patch_size
+    hidden = _masked_patches(config.masking, grid_size) if has_ibot else 0.0
     kept = 1 - model.drop_path_rate
-    sizes_px = [data.crop_size(GLOBAL)] * 2
-    sizes_px += [data.crop_size(LOCAL)] * data.num_local if data.num_local else []
+    local_px = data.crop_size(LOCAL) if data.num_local else 0
+    # The class token is read of every crop, the hidden patches of the global ones.
+    crops = [(data.global_px, 1 + hidden)] * 2 + [(local_px, 1.0)] * data.num_local
     student = sum(
-        2 * _embed_flops(model, size) + 3 * kept * _block_flops(model, size) for size in sizes_px
+        2 * _embed_flops(model, px) + 3 * _block_flops(model, px, read=read, kept=kept)
+        for px, read in crops
     )
-    teacher = 2 * backbone_flops(model, data.global_px)
-    dino = (3 * len(sizes_px) + 2) * head_flops(model.embed_dim, config.dino_head)
+    teacher = sum(
+        _embed_flops(model, px) + _block_flops(model, px, read=read) for px, read in crops[:2]
+    )
+    dino = (3 * len(crops) + 2) * head_flops(model.embed_dim, config.dino_head)
     ibot_head = config.ibot_head or config.dino_head
-    hidden = _masked_patches(config.masking, data.global_px // model.patch_size)
-    hidden = hidden if config.losses.ibot_weight > 0 else 0.0
     ibot = 4 * 2 * hidden * head_flops(model.embed_dim, ibot_head)
     return batch * (student + teacher + dino + ibot)
 
@@ -51,14 +57,26 @@ def _embed_flops(config: ViTConfig, image_px: int) -> int:
     return 2 * pixels * config.embed_dim
 
 
-def _block_flops(config: ViTConfig, image_px: int) -> int:
-    """Return the operations of all blocks for one image."""
+def _block_flops(
+    config: ViTConfig, image_px: int, *, read: float | None = None, kept: float = 1.0
+) -> float:
+    """Return the operations of all blocks for one image.
+
+    Args:
+        config: Of the backbone.
+        image_px: Side of the image.
+        read: Tokens that are read of it after the last block; None reads all.
+        kept: Share of the images that stochastic depth computes, but for those tokens.
+    """
     tokens = 1 + config.num_registers + (image_px // config.patch_size) ** 2
     dim = config.embed_dim
     num_matrices = 2 if config.ffn == "mlp" else 3
-    maps = 4 * dim * dim + num_matrices * dim * config.ffn_hidden_dim
-    attention = 2 * tokens * dim
-    return config.depth * 2 * tokens * (maps + attention)
+    attention = 4 * dim * dim + 2 * tokens * dim
+    feed_forward = num_matrices * dim * config.ffn_hidden_dim
+    whole = config.depth * (attention + feed_forward) * tokens
+    if read is None:
+        return 2 * kept * whole
+    return 2 * (kept * (whole - feed_forward * tokens) + feed_forward * read)
 
 
 def _masked_patches(masking: BlockMasking, grid_size: int) -> float:
