@@ -21,6 +21,7 @@ from eosin.train.run_folder import RunFolder
 from eosin.train.site import Layout, Site
 from eosin.train.step import initial_model, make_optimizer, train_step
 from eosin.train.world import World
+from train.runs import copy_stopped_at
 from train.tiny import tiny_config
 
 pytestmark = [
@@ -50,7 +51,8 @@ def vit_small(batch: int) -> TrainConfig:
     config = vits_1gpu.config()
     return replace(
         config,
-        model=replace(vit_config("small", num_registers=4), drop_path_rate=0.1),
+        # LayerScale from 1, so that what blocks compute is seen in the losses.
+        model=vit_config("small", num_registers=4, drop_path_rate=0.1, layerscale_init=1.0),
         dino_head=HeadConfig(num_prototypes=8192),
         ibot_head=HeadConfig(num_prototypes=8192),
         global_batch=batch,
@@ -105,9 +107,11 @@ def test_the_estimate_of_the_memory_is_within_a_tenth_of_the_peak(recompute: boo
 @pytest.mark.parametrize("layout", LAYOUTS[1:])
 def test_recomputed_and_compiled_blocks_give_the_same_losses(layout: Layout):
     config = vit_small(batch=8)
-    plain = [step["loss"] for step in steps_on_gpu(config, Layout(), num=2)]
-    laid_out = [step["loss"] for step in steps_on_gpu(config, layout, num=2)]
-    assert laid_out == pytest.approx(plain, rel=5e-3)
+    plain = steps_on_gpu(config, Layout(), num=2)
+    laid_out = steps_on_gpu(config, layout, num=2)
+    for name in ("loss", "grad_norm_backbone"):
+        expected = [step[name] for step in plain]
+        assert [step[name] for step in laid_out] == pytest.approx(expected, rel=2e-2), name
 
 
 def test_bfloat16_is_what_auto_takes_on_a_gpu(tmp_path: Path, phantoms: list[Path]):
@@ -116,6 +120,20 @@ def test_bfloat16_is_what_auto_takes_on_a_gpu(tmp_path: Path, phantoms: list[Pat
     is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
     expected = "bfloat16" if is_fast else "float32"
     assert RunFolder(tmp_path).train_config.precision == expected
+
+
+def test_a_run_that_goes_on_has_the_same_samples_and_nearly_the_same_losses(
+    tmp_path: Path, phantoms: list[Path]
+):
+    config = tiny_config(steps=4, checkpoint_every_steps=2)
+    whole = train(config, phantoms, tmp_path / "whole", site=Site(device="cuda"))
+    copy_stopped_at(2, whole.path, tmp_path / "stopped")
+    again = train(config, phantoms, tmp_path / "stopped", site=Site(device="cuda"))
+    records, others = whole.metrics(), again.metrics()
+    for name in ("step", "first_sample", "places_sum"):
+        assert [one[name] for one in others] == [one[name] for one in records]
+    # Not to the last bit: torch's kernels on a GPU add up in any order.
+    assert [one["loss"] for one in others] == pytest.approx([one["loss"] for one in records], 1e-3)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

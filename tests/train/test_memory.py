@@ -165,7 +165,7 @@ def test_a_device_with_few_patches_counts_on_more_than_its_mean_of_hidden_ones()
     run = RECIPES["midnight12k"].config()
     whole = estimate_memory(run, num_devices=1).scores
     few = estimate_memory(run, num_devices=96).scores
-    assert whole / 96 * 1.2 < few < whole / 96 * 1.7
+    assert whole / 96 * 2.0 < few < whole / 96 * 2.6
 
 
 def test_the_description_names_every_part():

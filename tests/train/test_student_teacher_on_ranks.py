@@ -92,7 +92,7 @@ def assert_all_do(shares: list[Outcome], expected: Outcome) -> None:
         assert set(rank_gradients) == set(gradients)
         for name, gradient in gradients.items():
             scale = float(gradient.norm()) + 1e-6
-            assert float((rank_gradients[name] - gradient).norm()) / scale < 1e-4, name
+            assert float((rank_gradients[name] - gradient).norm()) / scale < 1e-5, name
         for name, value in after.items():
             assert torch.allclose(rank_after[name], value, atol=1e-6), name
 

@@ -23,6 +23,9 @@ OVERHEAD_GIB = 1.5
 """Of a GPU's context, its libraries' workspaces and communication buffers."""
 MAX_TOKENS_WITH_SCORES = 512
 """Up to here a CPU keeps the scores of all pairs of tokens in bfloat16 (models/block.py)."""
+NUM_DEVIATIONS = 5
+"""Of the hidden patches of one device in one part of a step, above their mean: what the fullest of
+some ten million such parts has. A run that does not fit then ends there at every try."""
 SCORE_COPIES = 4
 """Of the scores of hidden patches in iBOT's loss: the student's, the targets, the student's over
 the temperature, and their log-probabilities."""
@@ -302,7 +305,7 @@ def _score_bytes(config: TrainConfig, patches: int) -> float:
 
 
 def _num_hidden_patches(config: TrainConfig, patches: int) -> float:
-    """Return how many patches are hidden in a device's crops, in a step with many."""
+    """Return how many patches are hidden in the crops of a device that has the most of a run."""
     if config.losses.ibot_weight == 0:
         return 0.0
     low, high = config.masking.ratio_range
@@ -312,7 +315,7 @@ def _num_hidden_patches(config: TrainConfig, patches: int) -> float:
     num_crops, num_all = 2 * patches, 2 * config.global_batch
     rest = (num_all - num_crops) / (num_all - 1)
     deviation = math.sqrt(max(square - mean * mean, 0) / num_crops * rest)
-    share = min(mean + 2 * deviation, high)
+    share = min(mean + NUM_DEVIATIONS * deviation, high)
     return share * num_crops * (config.data.global_px // config.model.patch_size) ** 2
 
 

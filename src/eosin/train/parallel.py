@@ -29,7 +29,9 @@ def lay_out(model: StudentTeacher, world: World, layout: Layout, *, is_bfloat16:
         backbone = cast(VisionTransformer, network["backbone"])
         backbone.recomputes_blocks = layout.recompute_blocks
         for block in backbone.blocks:
-            if layout.compile_blocks:
+            # But for the last one, whose number of tokens to read is another in every step: it
+            # would be compiled anew until torch gives up on all blocks, which share their code.
+            if layout.compile_blocks and block is not backbone.blocks[-1]:
                 block.compile()
             if world.mesh is not None:
                 _shard(block, world, is_bfloat16=is_bfloat16, is_student=network is model.student)

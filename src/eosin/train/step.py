@@ -69,12 +69,16 @@ def train_step(
         seed_torch(config.seed, batch.step, part=number * world.size + world.rank)
         sync_gradients(model, is_last_part=number == len(parts) - 1)
         measured.append(_forward_and_back(model, batch, rates, len(parts), world))
+    norms = {
+        f"grad_norm_{name}": whole(
+            nn.utils.clip_grad_norm_(part.parameters(), config.optim.max_grad_norm)
+        )
+        for name, part in model.parts.items()
+    }
     means = {name: torch.stack([one[name] for one in measured]).mean() for name in measured[0]}
-    reduced = world.mean(torch.stack(list(means.values()))).tolist()
-    metrics: dict[str, float] = dict(zip(means, reduced, strict=True))
-    for name, part in model.parts.items():
-        norm = nn.utils.clip_grad_norm_(part.parameters(), config.optim.max_grad_norm)
-        metrics[f"grad_norm_{name}"] = float(whole(norm))
+    found = [world.mean(torch.stack(list(means.values()))), torch.stack(list(norms.values()))]
+    # The one time in a step that a GPU is waited for.
+    metrics: dict[str, float] = dict(zip([*means, *norms], torch.cat(found).tolist(), strict=True))
     if is_finite(metrics):
         optimizer.step()
         model.update_teacher(rates.teacher_momentum)

@@ -8,7 +8,6 @@ All of it is one rank's share: the parts may be sharded modules, and the losses 
 ranks by themselves.
 """
 
-import copy
 from collections import deque
 from dataclasses import replace
 from typing import final
@@ -53,8 +52,10 @@ class StudentTeacher(nn.Module):
         self.config = config
         self.student = _network(config)
         teacher_config = replace(config, model=replace(config.model, drop_path_rate=0.0))
-        self.teacher = _network(teacher_config)
-        self.teacher.load_state_dict(copy.deepcopy(self.student.state_dict()))
+        # Weights that are replaced at once need not be drawn.
+        with torch.device("meta"):
+            self.teacher = _network(teacher_config)
+        self.teacher.to_empty(device="cpu").load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
         self.register_buffer("dino_center", torch.zeros(config.dino_head.num_prototypes))
         ibot_head = config.ibot_head or config.dino_head
