@@ -52,13 +52,15 @@ def random_batch(config: TrainConfig) -> Batch:
         return torch.from_numpy(rng.integers(0, 256, (num, side_px, side_px, 3), dtype=np.uint8))
 
     side = config.data.global_px // config.model.patch_size
+    masks = torch.from_numpy(
+        config.masking.draw(0, 0, range(num_global), num_crops=num_global, grid=(side, side))
+    )
     return Batch(
         step=0,
         part=0,
         samples=(),
         global_crops=crops(num_global, config.data.global_px),
         local_crops=crops(num_local, config.data.crop_size("local")),
-        masks=torch.from_numpy(
-            config.masking.draw(0, 0, range(num_global), num_crops=num_global, grid=(side, side))
-        ),
+        masks=masks,
+        hidden=masks.flatten().nonzero().squeeze(1),
     )

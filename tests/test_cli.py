@@ -166,7 +166,11 @@ def test_a_slide_behind_a_url_keeps_both_its_slashes(
     [
         (["-o", "x.txt"], 2, "x.txt must end in .parquet"),
         (["-o", "taken/x.parquet"], 1, "taken cannot be made (File exists)"),
-        (["-o", "x.parquet", "--recipe=nano"], 2, "there is no recipe 'nano'"),
+        (
+            ["-o", "x.parquet", "--recipe=nano"],
+            2,
+            "there is no recipe 'nano'; did you mean 'nano_cpu'?",
+        ),
         (["-o", "x.parquet", "--candidates=0"], 2, "num_candidates=0"),
         (["-o", "x.parquet", "--num-threads=0"], 2, "num_threads=0"),
         (["-o", "x.parquet", "--assume-mpp=500"], 2, "assumed_mpp=500.0 is outside"),
@@ -197,14 +201,14 @@ def test_a_wrong_scan_is_one_clear_line(
     ("words", "code", "says"),
     [
         (["trian"], 2, "there is no command 'trian'; did you mean 'train'"),
-        (["train", "midnite", "x", "--out-dir", "y"], 2, "there is no recipe 'midnite'"),
+        (["train", "cat", "x", "--out-dir", "y"], 2, "there is no recipe 'cat'; choose one of"),
         (["train", "nano_cpu", "x", "--out-dir", "y", "--stepz", "4"], 2, "no option '--stepz'"),
         (["train", "nano_cpu", "x", "--out-dir", "y", "--steps", "0"], 2, "steps=0"),
         (["train", "nano_cpu", "nowhere", "--out-dir", "y"], 1, "nowhere does not exist"),
         (["train", "nano_cpu", "x", "--out-dir", "y", "--device", "quantum"], 2, "quantum"),
         (["export", "nowhere", "-o", "y"], 1, "nowhere is no run"),
         (["embed", "nowhere", "x", "-o", "y"], 1, "nowhere is neither a run"),
-        (["evaluate", "nowhere", "--data-dir", "x"], 1, "nowhere is neither a run"),
+        (["evaluate", "nowhere", "--data-dir", "x"], 1, "x/train is no folder"),
         (["report", "nowhere"], 1, "nowhere is no run"),
     ],
 )
@@ -291,10 +295,11 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
 ):
     (tmp_path / "file").touch()
-    words = ["train", "nano_cpu", *phantoms, "--out-dir", tmp_path / "file" / "run", *SMALL]
-    code, line = fails(capsys, *words)
-    assert code == 1
-    assert "Not a directory" in line
+    for out_dir in (tmp_path / "file", tmp_path / "file" / "run"):
+        words = ["train", "nano_cpu", *phantoms, "--out-dir", out_dir, *SMALL]
+        code, line = fails(capsys, *words)
+        assert code == 2
+        assert f"{tmp_path / 'file'} is a file, so {out_dir} cannot be the folder of a run" in line
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(
@@ -306,7 +311,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     assert (code, "pip install 'eosin[train]'" in line) == (1, True)
 
 
-def test_a_report_is_written_when_the_slides_are_gone(
+def test_a_report_is_written_when_the_slides_and_the_versions_are_gone(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
 ):
     slide = tmp_path / "slides" / "a.svs"
@@ -315,11 +320,13 @@ def test_a_report_is_written_when_the_slides_are_gone(
     folder = tmp_path / "run"
     assert run(capsys, "train", "nano_cpu", slide, "--out-dir", folder, *SMALL)[0] == 0
     slide.unlink()
+    (folder / "versions.json").unlink()
     code, out, _ = run(capsys, "report", folder)
     assert code == 0
     page = Path(out.strip()).read_text()
     assert "The slides cannot be shown" in page
     assert "base_lr" in page
+    assert "versions = unknown" in page
 
 
 def test_a_folder_without_slides_is_one_clear_line(
@@ -365,3 +372,5 @@ def test_evaluation_prints_numbers_and_keeps_predictions(
     assert "colour histogram  knn     accuracy 1.000" in out
     record = json.loads((tmp_path / "out.json").read_text())
     assert len(record["results"]["trained"][0]["predictions"]) == 12
+    code, line = fails(capsys, "evaluate", tmp_path, "--data-dir", tmp_path / "tiles")
+    assert (code, "is neither a run" in line) == (1, True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eosin import appraisal
 from eosin.cli import EXIT_INTERRUPTED
 from eosin.train import loop
 from eosin.train.config import TrainConfig
@@ -62,6 +63,20 @@ def test_the_memory_of_a_run_on_a_cpu_is_counted_as_a_cpu_computes(
     assert devices == [False]
 
 
+def test_a_machine_that_is_too_small_is_warned_of_before_the_run_starts(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    phantoms: list[Path],
+):
+    monkeypatch.setattr("eosin.train.machine.memory_gib", lambda _: 0.5)
+    assert train(capsys, phantoms, tmp_path / "run", "--preset=gpu12")[0] == 0
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "--preset gpu12 is for a GPU, and this run is on cpu" in warned[0]
+    assert "cpu has 0.5 GiB; fit the run to the machine with --preset" in warned[1]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -84,6 +99,83 @@ def test_what_does_not_fit_the_machine_or_the_weights_is_one_clear_line(
     code, line = fails(capsys, "train", "nano_cpu", slides, "--out-dir", out, *SMALL, *words)
     assert code == 2
     assert says in line
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["slides", "nano_cpu"],
+            "'slides' is no recipe, and RECIPE comes first: eosin {} nano_cpu",
+        ),
+        (["slides", "a.svs", "uni"], "RECIPE comes first: eosin {} uni slides"),
+        (["nowhere", "nano_cpu"], "RECIPE comes first: eosin {} nano_cpu nowhere"),
+        (["slides"], "eosin {} RECIPE slides; a recipe is one of midnight12k, nano_cpu"),
+        (["midnight_12k", "slides"], "no recipe 'midnight_12k'; did you mean 'midnight12k'? There"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "preview"])
+def test_slides_in_the_place_of_the_recipe_and_a_slip_in_its_name_are_said_to_be_so(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    words: list[str],
+    says: str,
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slides").mkdir()
+    option = "--out-dir" if verb == "train" else "-o"
+    code, line = fails(capsys, verb, *words, option, "uni")
+    assert code == 2
+    assert says.format(verb) in line
+
+
+def test_the_value_of_an_option_is_not_taken_for_the_recipe(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    code, line = fails(capsys, "train", "cat", "x", "--out-dir", "uni")
+    assert code == 2
+    assert "there is no recipe 'cat'; choose one of" in line
+
+
+def test_a_folder_of_somebodys_is_not_made_a_run_and_stays_as_it_was(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    (tmp_path / "notes.txt").write_text("see the darkest slide")
+    words = ["train", "nano_cpu", phantoms[0].parent, "--out-dir", tmp_path, *SMALL]
+    code, line = fails(capsys, *words)
+    assert code == 2
+    assert f"{tmp_path} is no run and holds notes.txt; give an out_dir that is empty" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_ended_before_its_settings_were_written_leaves_the_folder_free(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    folder, slides = tmp_path / "run", phantoms[0].parent
+    assert train(capsys, phantoms, tmp_path / "narrow")[0] == 0
+    words = [*SMALL, "--model.embed-dim=48", "--start=backbone", f"--weights={tmp_path / 'narrow'}"]
+    code, line = fails(capsys, "train", "nano_cpu", slides, "--out-dir", folder, *words)
+    assert (code, "does not fit this model" in line) == (1, True)
+    assert any(folder.iterdir())
+    assert not RunFolder(folder).exists()
+    assert train(capsys, phantoms, folder)[0] == 0
+
+
+def test_other_classes_in_the_test_part_are_noticed_before_a_model_is_opened(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = []
+    monkeypatch.setattr(appraisal, "open_models", lambda *_, **__: opened.append(1) or {})
+    for part, names in (("train", "ab"), ("test", "ac")):
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name / "0.png").touch()
+    code, line = fails(capsys, "evaluate", "model", "--data-dir", tmp_path)
+    assert code == 1
+    assert "classes b only in train/ and c only in test/" in line
+    assert opened == []
 
 
 def test_a_run_that_is_asked_to_stop_exits_with_75_and_goes_on(

@@ -9,6 +9,7 @@ from eosin.backends.base import SlideBackend
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder, teacher_encoder
 from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
+from eosin.errors import ConfigError, InputError
 from eosin.progress import progress_bar
 from eosin.sampling.grid import GridSampler
 from eosin.tissue.hsv import HSVTissueDetector
@@ -35,18 +36,33 @@ def open_models(path: Path, device: str = "auto", *, with_initial: bool) -> dict
     """Return a model after what it is measured against: colour, and where its run began.
 
     Raises:
-        InputError: If the folder is no model, or the initialisation of an export is asked for.
-        ConfigError: If the device is not here.
+        InputError: If the folder is no model, or the initialisation of what is no run is asked for.
+        ConfigError: If the device is not here, or that of a run that began from weights is.
     """
     model = open_model(path, device)
     models: dict[str, Encoder] = {"colour histogram": ColourHistogram(model.input_size_px)}
     if with_initial:
+        if not (path / "checkpoints").is_dir():
+            raise InputError(
+                f"{path} is no run, and only a run knows what it began as; give the run's folder "
+                "instead of its export or of one checkpoint, or leave out --with-initial"
+            )
         models["random"] = initial_encoder(RunFolder(path).train_config)
     return {**models, "trained": model}
 
 
 def initial_encoder(config: TrainConfig) -> ViTEncoder:
-    """Return the encoder that a run begins with, on the CPU."""
+    """Return the encoder that a run which starts at random begins with, on the CPU.
+
+    Raises:
+        ConfigError: If the run starts from weights, which its settings do not hold.
+    """
+    if config.start != "random":
+        raise ConfigError(
+            f"start={config.start!r}: the run began from weights and not at random, so fresh "
+            "random weights say nothing of what it has learnt; leave out --with-initial, and "
+            "evaluate the weights that its start.json names on their own"
+        )
     backbone = initial_model(config).teacher["backbone"].state_dict()
     return teacher_encoder("random initialisation", backbone, config)
 

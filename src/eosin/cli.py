@@ -6,19 +6,21 @@ it, so that `--help` answers at once.
 """
 
 import dataclasses
-import difflib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from pathlib import Path
 
 import tyro
 
 from eosin import __version__
 from eosin.errors import ConfigError, EosinError, InterruptedRunError, MissingDependencyError
-from eosin.recipes import RECIPES, recipe_config
+from eosin.recipes import RECIPES
 from eosin.train.config import TrainConfig
 from eosin.verbs import demo, features, slides, training
+from eosin.verbs.arguments import did_you_mean, named_recipe
 
 EXIT_INTERRUPTED = 75
 """As sysexits.h has it: a failure that will pass, try again (EX_TEMPFAIL)."""
@@ -52,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # a shared machine from everybody (2 to 4 times slower steps; see docs/log.md). Read by torch's
     # OpenMP when it is first imported, which only the verbs do.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # The scores of hidden patches are the largest tensors of a step, and another size in every one:
+    # GPU memory that cannot grow in place would be lost in the gaps between them.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     try:
         _run(words)
     except ConfigError as error:
@@ -81,7 +86,7 @@ def _run(words: list[str]) -> None:
         sys.exit(0)
     name, rest = words[0], words[1:]
     if name not in VERBS:
-        raise ConfigError(f"there is no command {name!r}{_did_you_mean(name, VERBS)}; see --help")
+        raise ConfigError(f"there is no command {name!r}{did_you_mean(name, VERBS)}; see --help")
     verb_type, run = VERBS[name]
     run(_parse(name, verb_type, rest))
 
@@ -92,7 +97,8 @@ def _parse(name: str, verb_type: type[object], words: list[str]) -> object:
     if name in RECIPE_VERBS:
         # Without a recipe there is no default for the flags; then help shows those of the first.
         recipe = words[0] if words and not words[0].startswith("-") else next(iter(RECIPES))
-        default = _with_defaults(verb_type, recipe_config(recipe))
+        _refuse_swapped(name, recipe, words)
+        default = _with_defaults(verb_type, named_recipe(recipe))
     parsed: object
     parsed, unknown = tyro.cli(
         verb_type,
@@ -109,6 +115,21 @@ def _parse(name: str, verb_type: type[object], words: list[str]) -> object:
             f"'eosin {name}' has no option {unknown[0]!r}; 'eosin {name} --help' lists them"
         )
     return parsed
+
+
+def _refuse_swapped(verb: str, recipe: str, words: Sequence[str]) -> None:
+    """Refuse slides that stand where the recipe belongs."""
+    if recipe in RECIPES:
+        return
+    # A recipe's name behind an option may be that option's value, such as the folder of a run.
+    before_options = takewhile(lambda word: not word.startswith("-"), words)
+    meant = next((word for word in before_options if word in RECIPES), None)
+    if meant is not None or Path(recipe).exists():
+        which = "" if meant else f"; a recipe is one of {', '.join(RECIPES)}"
+        raise ConfigError(
+            f"{recipe!r} is no recipe, and RECIPE comes first: "
+            f"eosin {verb} {meant or 'RECIPE'} {recipe}{which}"
+        )
 
 
 def _with_defaults(verb_type: type[object], config: TrainConfig) -> object:
@@ -136,11 +157,6 @@ def _overview() -> str:
     for name, (verb_type, _) in VERBS.items():
         lines.append(f"  {name:10}{(verb_type.__doc__ or '').splitlines()[0]}")
     return "\n".join([*lines, ""])
-
-
-def _did_you_mean(word: str, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f"; did you mean {close[0]!r}" if close else ""
 
 
 def _fail(error: Exception, code: int) -> None:

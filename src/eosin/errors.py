@@ -83,9 +83,8 @@ class InterruptedRunError(EosinError):
     """A run was asked to stop; it has saved, and goes on when it is started again."""
 
     def __init__(self, *, step: int) -> None:
-        super().__init__(
-            f"asked to stop, and saved after {step} steps; give the same command to go on"
-        )
+        when = f", and saved after {step} steps" if step else " before its first step"
+        super().__init__(f"asked to stop{when}; give the same command to go on")
         self.step = step
 
     def __reduce__(self) -> tuple[Callable[[int], "InterruptedRunError"], tuple[int]]:

@@ -9,7 +9,11 @@ from typing import final
 from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides
 from eosin.errors import ConfigError
-from eosin.models.huggingface import export_huggingface, resampled_for_huggingface
+from eosin.models.huggingface import (
+    export_huggingface,
+    is_untouched_export,
+    resampled_for_huggingface,
+)
 from eosin.progress import Bar, progress_bar
 from eosin.recipes.card import model_card
 from eosin.train.config import TrainConfig
@@ -100,7 +104,7 @@ def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged
 
     Args:
         run_path: Folder of the run.
-        out: Folder to write; replaced if it is an export.
+        out: Folder to write; replaced if it is an export with nothing else in it.
         is_best: Take the teacher that the run has kept as its best, not the newest.
         num_averaged: Take the mean of the teachers of that many newest checkpoints.
 
@@ -108,8 +112,12 @@ def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged
         InputError: If the folder holds no run or no such teacher.
         ConfigError: If `out` holds something else, or both a best and a mean are asked for.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_export(out)):
-        raise ConfigError(f"{out} holds something that is not an export; give a new folder")
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_untouched_export(out)):
+        raise ConfigError(
+            f"{out} holds something that is not an export as 'eosin export' writes it (the mark is "
+            "missing, as in those of earlier versions, or there are other files); remove it if you "
+            "need it no more, or give another folder"
+        )
     run = RunFolder(run_path)
     config = run.train_config
     teacher = chosen_teacher(run, is_best=is_best, num_averaged=num_averaged)
@@ -127,7 +135,3 @@ def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged
         card=model_card(run_path.name, config, teacher.step, recipe=run.recipe, note=note),
         input_size_px=input_size_px,
     )
-
-
-def _is_export(folder: Path) -> bool:
-    return (folder / "model.safetensors").exists() and not (folder / "checkpoints").exists()

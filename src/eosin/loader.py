@@ -4,29 +4,36 @@
          ─→ parts, one after another on every rank, whose gradients add up
          ─→ of each part every rank has the samples whose place in it is rank modulo ranks
 
-All of it follows from the step, so any number of ranks and threads trains on the same. For training
-loops of your own there is `eosin.dataset`.
+All of it follows from the step, so any number of ranks and threads trains on the same. While a step
+is trained on, a thread puts the next one together, and the pipeline's threads read the one after
+that. For training loops of your own there is `eosin.dataset`.
 """
 
-import contextlib
+import inspect
 import itertools
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from eosin.augment.stacks import crops_of_kind, stack_patches, stack_views
 from eosin.augment.views import DeviceViews
 from eosin.errors import ConfigError
 from eosin.masking import BlockMasking
 from eosin.pipeline import PatchPipeline
+from eosin.stream.ahead import Stop, map_ahead
 from eosin.stream.result import PatchResult
 from eosin.transforms.parameters import read_nested
 from eosin.views import GLOBAL, LOCAL
+
+_PATCHES = "patches"
+"""Name of the pixels of patches whose views are not cut yet."""
 
 
 @final
@@ -38,12 +45,15 @@ class Batch:
     part: int
     """Which of the step's accumulated parts, from 0."""
     samples: tuple[PatchResult, ...]
+    """Where it came from; without pixels, which are in the crops."""
     global_crops: UInt8[Tensor, "crops height width 3"]
     """First one view of every patch, then the other."""
     local_crops: UInt8[Tensor, "local_crops local_height local_width 3"]
     """View by view; none when there are no local views."""
     masks: Bool[Tensor, "crops patches"]
     """Which patches of the global crops the student does not see."""
+    hidden: Int64[Tensor, " hidden"]
+    """Numbers of those patches, row by row; a GPU would be waited for to find them."""
 
     @property
     def places_sum(self) -> int:
@@ -95,6 +105,11 @@ class Share:
         size = self.batch_size // self.num_parts
         return range(part * size + self.rank, (part + 1) * size, self.world_size)
 
+    @property
+    def size(self) -> int:
+        """Samples of a step that this rank has."""
+        return self.batch_size // self.world_size
+
     def indices(self, steps: range) -> Iterator[int]:
         """Yield the numbers of this rank's samples in the order in which they are used."""
         for step in steps:
@@ -111,8 +126,12 @@ def train_batches(
     grid_size: int,
     masking: BlockMasking,
     device_views: DeviceViews | None = None,
+    is_pinned: bool = False,
 ) -> Generator[tuple[Batch, ...]]:
-    """Yield the parts of each of a range of steps, reading ahead with the pipeline's threads.
+    """Yield the parts of each of a range of steps, ahead of which the pipeline's threads work.
+
+    With a pipeline without threads nothing is done before it is asked for. Samples are only read;
+    what was trained on is the caller's to say (`PatchPipeline.deliver`).
 
     Args:
         pipeline: Delivers views whose names begin with `global` and `local`, or patches with such
@@ -122,6 +141,7 @@ def train_batches(
         grid_size: Model patches along a side of a global crop.
         masking: Of the global crops.
         device_views: Cuts the views that the pipeline only drew; crops are then on its device.
+        is_pinned: Whether batches lie where a GPU copies them from while others compute.
 
     Raises:
         ConfigError: If the pipeline ends, its lanes cannot be shared, or its views are not uint8.
@@ -129,34 +149,30 @@ def train_batches(
     if not pipeline.cycle:
         raise ConfigError("training needs a stream without end; give the pipeline cycle=True")
     share.check_lanes(pipeline.num_lanes)
-    samples = pipeline.samples(share.indices(steps))
-    # A stream that is left has threads to end, and its reader need not get to the last sample.
-    with contextlib.closing(samples):
-        for step in steps:
-            parts = []
-            for part in range(share.num_parts):
-                positions = share.positions(part)
-                drawn = tuple(itertools.islice(samples, len(positions)))
-                crops = [view * share.batch_size + at for view in range(2) for at in positions]
-                masks = masking.draw(
-                    pipeline.seed,
-                    step,
-                    crops,
-                    num_crops=2 * share.batch_size,
-                    grid=(grid_size, grid_size),
-                )
-                views = _stacked_views(drawn) if device_views is None else _cut(drawn, device_views)
-                parts.append(
-                    Batch(
-                        step=step,
-                        part=part,
-                        samples=drawn,
-                        global_crops=_of_kind(views, GLOBAL),
-                        local_crops=_of_kind(views, LOCAL),
-                        masks=torch.from_numpy(masks),
-                    )
-                )
-            yield tuple(parts)
+    stop = Stop()
+    samples = pipeline.read_ahead(
+        share.indices(steps), num_ahead=share.size + pipeline.num_threads, stop=stop
+    )
+    assemble = _Assembly(
+        samples=samples,
+        share=share,
+        seed=pipeline.seed,
+        masking=masking,
+        grid_size=grid_size,
+        has_views=device_views is None,
+        is_pinned=is_pinned,
+    )
+    num_threads = min(pipeline.num_threads, 1)
+    ahead = map_ahead(assemble, steps, num_threads=num_threads, depth=1, on_end=stop.ask)
+    try:
+        for parts in ahead:
+            yield tuple(_batch(part, device_views) for part in parts)
+    finally:
+        # A stream that is left has threads to end, and its reader need not get to the last sample.
+        ahead.close()
+        # What still runs in a thread, when that is what collects garbage, ends by the stop.
+        if inspect.getgeneratorstate(samples) != inspect.GEN_RUNNING:
+            samples.close()
 
 
 def to_model_input(
@@ -168,9 +184,21 @@ def to_model_input(
     """Return crops on a device, as (grey / 255 - mean) / std."""
     # Bytes travel, a quarter of what floats would.
     pixels = crops.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    scale, offset = _scale_and_offset(mean, std, pixels.device)
+    return pixels * scale - offset
+
+
+@lru_cache(maxsize=16)
+def _scale_and_offset(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return what bytes are multiplied by, and what is then taken away, for each channel.
+
+    Kept, for a GPU is waited for to bring them there.
+    """
     scale = torch.tensor([1 / (255 * s) for s in std], device=device)
     offset = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=device)
-    return pixels * scale[:, None, None] - offset[:, None, None]
+    return scale[:, None, None], offset[:, None, None]
 
 
 def _place_crc(sample: PatchResult) -> int:
@@ -179,33 +207,81 @@ def _place_crc(sample: PatchResult) -> int:
     return zlib.crc32(f"{sample.index} {fingerprint} {at.x} {at.y} {at.level} {at.mpp}".encode())
 
 
-def _stacked_views(samples: Sequence[PatchResult]) -> dict[str, Tensor]:
-    """Return each view of all samples, by its name."""
-    by_sample = [sample.views or {} for sample in samples]
-    floats = [name for name, view in by_sample[0].items() if view.dtype != np.uint8]
-    if floats:
-        raise ConfigError(
-            f"views {', '.join(floats)} are float32 and must be uint8; leave NormalizeTransform "
-            "out, training normalizes on the device"
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """What can be done for a batch without its device."""
+
+    step: int
+    part: int
+    samples: tuple[PatchResult, ...]
+    """Without pixels."""
+    pixels: Mapping[str, Tensor]
+    """Crops by kind, or whole patches."""
+    masks: Tensor
+    hidden: Tensor
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Assembly:
+    """Puts the parts of steps together, one step after another."""
+
+    samples: Iterator[PatchResult]
+    share: Share
+    seed: int
+    masking: BlockMasking
+    grid_size: int
+    has_views: bool
+    """Whether samples come as views, not as patches."""
+    is_pinned: bool
+
+    def __call__(self, step: int) -> list[_Part]:
+        return [self._part(step, part) for part in range(self.share.num_parts)]
+
+    def _part(self, step: int, part: int) -> _Part:
+        batch_size, positions = self.share.batch_size, self.share.positions(part)
+        samples = tuple(itertools.islice(self.samples, len(positions)))
+        masks = self.masking.draw(
+            self.seed,
+            step,
+            [view * batch_size + at for view in range(2) for at in positions],
+            num_crops=2 * batch_size,
+            grid=(self.grid_size, self.grid_size),
         )
-    return {
-        name: torch.from_numpy(np.stack([views[name] for views in by_sample]))
-        for name in by_sample[0]
-    }
-
-
-def _cut(samples: Sequence[PatchResult], device_views: DeviceViews) -> dict[str, Tensor]:
-    """Return each view of all samples, by its name, cut on the device."""
-    patches = [sample.image for sample in samples if sample.image is not None]
-    if len(patches) < len(samples):
-        raise ConfigError(
-            "the pipeline delivers views and was to leave them to the device; give it "
-            "transforms=DeferredViews(...) instead of views"
+        pixels = (
+            stack_views(samples, is_pinned=self.is_pinned)
+            if self.has_views
+            else {_PATCHES: stack_patches(samples, is_pinned=self.is_pinned)}
         )
-    drawn = [read_nested(sample.augmentation, "transforms") for sample in samples]
-    return device_views(torch.from_numpy(np.stack(patches)), drawn)
+        return _Part(
+            step=step,
+            part=part,
+            samples=tuple(replace(sample, image=None, views=None) for sample in samples),
+            pixels=pixels,
+            masks=self._pinned(torch.from_numpy(masks)),
+            hidden=self._pinned(torch.from_numpy(np.flatnonzero(masks))),
+        )
+
+    def _pinned(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self.is_pinned else tensor
 
 
-def _of_kind(views: Mapping[str, Tensor], kind: str) -> Tensor:
-    crops = [crops for name, crops in views.items() if name.startswith(kind)]
-    return torch.cat(crops) if crops else torch.empty(0, 1, 1, 3, dtype=torch.uint8)
+def _batch(part: _Part, device_views: DeviceViews | None) -> Batch:
+    crops = part.pixels if device_views is None else _cut(part, device_views)
+    return Batch(
+        step=part.step,
+        part=part.part,
+        samples=part.samples,
+        global_crops=crops[GLOBAL],
+        local_crops=crops[LOCAL],
+        masks=part.masks,
+        hidden=part.hidden,
+    )
+
+
+def _cut(part: _Part, device_views: DeviceViews) -> dict[str, Tensor]:
+    """Return the crops of each kind, cut on the device."""
+    drawn = [read_nested(sample.augmentation, "transforms") for sample in part.samples]
+    views = device_views(part.pixels[_PATCHES], drawn)
+    return {kind: crops_of_kind(views, kind) for kind in (GLOBAL, LOCAL)}

@@ -19,7 +19,7 @@ from eosin.plain import Plain
 from eosin.sampling.base import PatchSampler
 from eosin.sampling.grid import GridSampler
 from eosin.sampling.random import RandomSampler
-from eosin.stream.ahead import ByteBound, Watch, map_ahead
+from eosin.stream.ahead import ByteBound, Stop, Watch, map_ahead
 from eosin.stream.checks import (
     check_at_least,
     check_augmentation,
@@ -27,10 +27,10 @@ from eosin.stream.checks import (
     check_replacement,
     check_share,
 )
+from eosin.stream.delivery import DeliveryLog
 from eosin.stream.draw import PatchRecipe
 from eosin.stream.grid import GridOrder
 from eosin.stream.listed import ListedOrder, SlideList, entries_of
-from eosin.stream.manifest import ManifestWriter
 from eosin.stream.order import LaneOrder, SlideSampling
 from eosin.stream.quarantine import QuarantineLog
 from eosin.stream.result import PatchResult, Rejection
@@ -47,6 +47,7 @@ from eosin.stream.state import (
     resolve_lists,
 )
 from eosin.stream.stats import StreamStats, stalled, summarize
+from eosin.stream.turned_away import TurnedAway
 from eosin.stream.watch import Patience
 from eosin.tissue.base import TissueSource
 from eosin.tissue.otsu import OtsuTissueDetector
@@ -57,8 +58,6 @@ from eosin.views import ViewConfig
 __all__ = ["PatchPipeline", "StreamState"]
 
 _AHEAD_PER_THREAD = 16
-_MAX_FAULTS = 128
-"""Cells of a grid in a row from the first that may break in a component."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -130,7 +129,7 @@ class PatchPipeline:
         self._check()
         self.stats = StreamStats()
         self.next_index = 0
-        self._entries = entries_of(self.slide_paths, self.where)
+        self.entries = entries_of(self.slide_paths, self.where)
         self._recipe = PatchRecipe(
             seed=self.seed,
             patch_filter=self.patch_filter,
@@ -142,12 +141,12 @@ class PatchPipeline:
         self._weights: Float[np.ndarray, " slides"] | None = None
         if self.weights is not None:
             # As precise as a state holds them.
-            self._weights = self.weights.weights(self._entries).astype(np.float32)
+            self._weights = self.weights.weights(self.entries).astype(np.float32)
         per_slide = self.patches_per_slide
         if isinstance(self.sampler, PatchSampler) and self.sampler.max_per_slide is not None:
             per_slide = min(per_slide, self.sampler.max_per_slide)
         self.order = LaneOrder(
-            num_slides=len(self._entries),
+            num_slides=len(self.entries),
             seed=self.seed,
             slide_sampling=self.slide_sampling,
             cycle=self.cycle,
@@ -158,21 +157,21 @@ class PatchPipeline:
             weights=self._weights,
         )
         self._log = QuarantineLog(self.quarantine_log, self.stats.quarantined)
-        self._writer: ManifestWriter | None = None
+        self._delivered = DeliveryLog(self.stats, self.manifest)
         self._own_digests: tuple[str, ...] | None = None
         all_of_them = SlideList(
-            from_index=0, numbers=tuple(range(len(self._entries))), weights=self._weights
+            from_index=0, numbers=tuple(range(len(self.entries))), weights=self._weights
         )
         self._take_up(Resolved((all_of_them,)))
 
     def _take_up(self, resolved: Resolved) -> None:
         """Draw from these lists from now on; slides are opened anew."""
-        num_here = len(self._entries)
+        num_here = len(self.entries)
         gone = resolved.gone
         self._gone_digests = resolved.gone_digests
         self._listed = ListedOrder(self.order, resolved.lists)
         self._store = SlideStore(
-            (*self._entries, *gone),
+            (*self.entries, *gone),
             guarded(self.backend, self.crash_log),
             self.tissue_detector,
             limits=StoreLimits(
@@ -217,7 +216,7 @@ class PatchPipeline:
     @property
     def slides(self) -> tuple[str, ...]:
         """Paths of the slides, in the order of the list."""
-        return tuple(entry.path for entry in self._entries)
+        return tuple(entry.path for entry in self.entries)
 
     @property
     def quarantined(self) -> dict[str, str]:
@@ -239,32 +238,43 @@ class PatchPipeline:
             IndexError: If the stream has no such sample.
             StreamStalledError: If no slide gives a sample, or no cell of a whole grid is accepted.
         """
-        turned_away: list[Rejection] = []
-        num_faults = 0
+        # A stream that stalls must end its threads, though the error's traceback holds them.
+        with closing(self.read_ahead(indices)) as results:
+            for result in results:
+                self.deliver(result)
+                yield result
+
+    def read_ahead(
+        self, indices: Iterable[int], *, num_ahead: int = 0, stop: Stop | None = None
+    ) -> Generator[PatchResult]:
+        """Yield what `samples` does; none is counted, or in the manifest, before `deliver`.
+
+        Args:
+            indices: Numbers of the samples.
+            num_ahead: Samples that may be ready ahead, where 16 a thread are fewer.
+            stop: Ends the threads where another thread takes the samples.
+        """
+        turned_away = TurnedAway(self._grid, self.stats)
         drawn = map_ahead(
             self._draw,
             indices,
             num_threads=self.num_threads,
-            depth=self.num_threads * _AHEAD_PER_THREAD,
+            depth=max(self.num_threads * _AHEAD_PER_THREAD, num_ahead),
             bound=ByteBound(self.prefetch_bytes, lambda drawn: drawn[1].num_bytes),
             watch=Watch(self._store.activities, self.patience),
+            stop=stop,
         )
-        # A stream that stalls must end its threads, though the error's traceback holds them.
         with closing(drawn):
             for index, result in drawn:
                 if isinstance(result, PatchResult):
                     turned_away.clear()
-                    num_faults = 0
-                    self._record(result)
                     yield result
-                    continue
-                self.stats.count_rejections(result.rejections)
-                turned_away.extend(result.rejections)
-                num_faults += result.error is not None
-                num = len(turned_away)
-                is_broken = num_faults == num >= _MAX_FAULTS
-                if self._grid is None or is_broken or not self._grid.first_pass_has(num):
-                    raise self._stalled(index, tuple(turned_away)) from result.error
+                elif turned_away.ends_with(result):
+                    raise self._stalled(index, turned_away.rejections) from result.error
+
+    def deliver(self, result: PatchResult) -> None:
+        """Count a sample that was read ahead, and write it down."""
+        self._delivered.record(result, lambda: self.settings)
 
     def read(self, index: int) -> PatchResult:
         """Return sample `index` again, or before its time; the cursor stays where it is.
@@ -285,9 +295,8 @@ class PatchPipeline:
 
         What was delivered stands in the manifest by then, where there is one.
         """
-        if self._writer is not None:
-            self._writer.flush()
-        digests = (*self._digests, *self._gone_digests)
+        self._delivered.flush()
+        digests = (*self.identify_slides(), *self._gone_digests)
         names = [entry.name for entry in self._store.entries]
         return StreamState(
             next_index=self.next_index,
@@ -309,7 +318,8 @@ class PatchPipeline:
         check_settings(state, self.settings)
         if extend and not self.cycle:
             raise ConfigError("extend=True needs cycle=True; a stream that ends has one list")
-        resolved = resolve_lists(state, self._entries, self._digests, self._weights, extend=extend)
+        digests = self.identify_slides()
+        resolved = resolve_lists(state, self.entries, digests, self._weights, extend=extend)
         self._take_up(resolved)
         self.next_index = state["next_index"]
 
@@ -337,36 +347,28 @@ class PatchPipeline:
             }
         )
 
-    @property
-    def _digests(self) -> tuple[str, ...]:
+    def identify_slides(self, known: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """Return what identifies each slide in a state: what another process has read, or read."""
         if self._own_digests is None:
-            self._own_digests = digests_of(self._entries)
+            self._own_digests = known or digests_of(self.entries)
         return self._own_digests
 
     def close(self) -> None:
         """Close the slides and write out the manifest; using the pipeline again opens them anew."""
-        if self._writer is not None:
-            self._writer.flush()
+        self._delivered.flush()
         self._store.close()
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         """Copy and pickle the plan and the cursor; open files and locks stay behind."""
         plan = {f.name: getattr(self, f.name) for f in fields(self)}
         # What was listed stays, though the folder may have changed meanwhile.
-        plan |= {"slide_paths": self._entries, "where": None}
-        gone = self._store.entries[len(self._entries) :]
+        plan |= {"slide_paths": self.entries, "where": None}
+        gone = self._store.entries[len(self.entries) :]
         return _restored, (
             plan,
             self.next_index,
             Resolved(self._listed.lists, gone, self._gone_digests),
         )
-
-    def _record(self, result: PatchResult) -> None:
-        self.stats.count(result)
-        if self.manifest is not None:
-            if self._writer is None:
-                self._writer = ManifestWriter(self.manifest, self.settings)
-            self._writer.record(result)
 
     def _has(self, index: int) -> bool:
         if index < 0:
@@ -387,7 +389,7 @@ class PatchPipeline:
         assert self._source is not None
         return index, self._source.draw(index)
 
-    def _stalled(self, index: int, rejections: tuple[Rejection, ...]) -> StreamStalledError:
+    def _stalled(self, index: int, rejections: Sequence[Rejection]) -> StreamStalledError:
         return stalled(index, rejections, {**self.stats.problems, **self.quarantined})
 
 

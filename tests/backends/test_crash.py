@@ -177,10 +177,24 @@ def test_a_process_knows_its_own_notes_under_any_name_of_their_folder(tmp_path):
         assert list(log.folder.glob("*.reading")) != []
 
 
-def test_a_disk_without_locks_is_an_error_that_says_so(tmp_path, monkeypatch):
+def test_a_disk_without_locks_keeps_notes_and_believes_a_fault_alone(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
+    log = CrashLog(tmp_path)
+    die(tmp_path, "bad.svs", "SIGABRT")
+    die(tmp_path, "fine.svs", "SIGKILL")
     monkeypatch.setattr("fcntl.lockf", refuse)
-    with pytest.raises(InputError, match="locks no files"), CrashLog(tmp_path).reading("a.svs"):
+    with log.reading("a.svs"):
+        assert log.take_stock() == ["bad.svs"]
+    # That one was killed cannot be told from that it lives, so that its notes stay.
+    assert len(list(tmp_path.glob("*.reading"))) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match="file cannot be written"),
+        CrashLog(tmp_path / "file").reading("a.svs"),
+    ):
         pass

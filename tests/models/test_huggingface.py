@@ -21,6 +21,7 @@ from eosin.models.huggingface import (
     export_huggingface,
     from_huggingface,
     import_huggingface,
+    is_untouched_export,
     resampled_for_huggingface,
     to_huggingface,
 )
@@ -165,6 +166,14 @@ def test_what_transformers_saves_is_read_with_every_tensor(answers: dict[str, di
     assert source.config == source.trained_with == CASES[case]
 
 
+def test_what_transformers_saves_of_an_export_is_no_export_any_more(answers: dict[str, dict]):
+    folder = answers["mlp_0"]["folder"]
+    # Into what it saves, transformers copies keys that it does not know, but no header.
+    saved = json.loads((folder / "saved_again" / "config.json").read_text())
+    assert "interpolate_offset" in saved
+    assert not is_untouched_export(folder / "saved_again")
+
+
 def test_an_inexact_model_is_exact_at_the_target_size_after_resampling(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -239,6 +248,22 @@ def test_a_folder_holds_the_card_and_nothing_left_over(tmp_path: Path):
     }
     assert (tmp_path / "m" / "README.md").read_text(encoding="utf-8") == "# Größe: 0.5 µm\n"
     assert list(tmp_path.iterdir()) == [tmp_path / "m"]
+
+
+def test_an_export_is_known_by_its_mark_until_something_is_put_into_it(tmp_path: Path):
+    state_dict = VisionTransformer(SMALL).state_dict()
+    export_huggingface(tmp_path / "m", state_dict, SMALL, **NORMALIZATION, card="")
+    assert is_untouched_export(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").touch()
+    assert not is_untouched_export(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").unlink()
+    weights = tmp_path / "m" / "model.safetensors"
+    save_file(load_file(weights), weights, metadata={"format": "pt"})
+    assert not is_untouched_export(tmp_path / "m")
+    weights.write_bytes(b"not tensors")
+    assert not is_untouched_export(tmp_path / "m")
+    weights.unlink()
+    assert not is_untouched_export(tmp_path / "m")
 
 
 def test_weights_in_half_precision_are_exported_as_float32():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eosin.errors import InputError
 from eosin.report import coverage
 from eosin.report.coverage import coverage_section, delivered_counts, planned_counts
 from eosin.stream.order import LaneOrder
@@ -72,7 +73,11 @@ def test_without_a_manifest_nothing_is_delivered_for_certain(tmp_path: Path):
 
 
 def section(tmp_path: Path, **changes) -> str:
-    given = {"slides": ["/s/a.svs", "/s/b.svs"], "manifest": tmp_path / "m", "order": None}
+    given = {
+        "slides": ["/s/a.svs", "/s/b.svs"],
+        "manifest": tmp_path / "m",
+        "order": InputError("a.svs is a snail"),
+    }
     return "".join(coverage_section(**{**given, "num_samples": 10, **changes}).blocks)
 
 
@@ -98,8 +103,9 @@ def test_without_a_manifest_counts_are_called_planned(tmp_path: Path):
     assert "As planned" in page
 
 
-def test_where_nothing_is_known_the_section_says_so(tmp_path: Path):
-    assert "no manifest, and its slides are out of reach" in section(tmp_path)
+def test_where_nothing_is_known_the_section_says_why(tmp_path: Path):
+    page = section(tmp_path)
+    assert "no manifest, and its stream cannot be drawn: a.svs is a snail." in page
 
 
 @pytest.mark.parametrize("num_samples", [0, 1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from eosin.errors import InputError
 from eosin.report import patch_maps
 from eosin.report.patch_maps import NamedTile, bank_tiles, map_section, stream_tiles, token_maps
 from eosin.report.stream import sample_stream
@@ -107,12 +108,13 @@ def test_the_runs_bank_is_used_where_it_has_one(run: RunFolder, phantoms: list[P
     assert {tile.slide for tile in tiles} <= {str(path) for path in phantoms}
     for tile in tiles:
         assert any((tile.image == patch).all() for patch in bank.patches)
-    section = map_section(run, None, run.backend)
+    section = map_section(run, InputError("no slides"), run.backend)
     assert "".join(section.blocks).count("<img") == 6 * 8
 
 
 def test_without_tiles_or_checkpoints_the_section_says_so(run: RunFolder, tmp_path: Path):
-    assert "out of reach" in map_section(run, None, run.backend).blocks[0]
+    alone = map_section(run, InputError("all are on strike"), run.backend)
+    assert "its slides cannot be shown: all are on strike." in alone.blocks[0]
     sampled = sample_stream(run.train_config, run.slides, run.backend, num_samples=4)
     shutil.rmtree(run.checkpoints)
     assert "no checkpoint yet" in map_section(run, sampled, run.backend).blocks[0]

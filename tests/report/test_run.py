@@ -112,7 +112,7 @@ def test_slides_that_are_out_of_reach_cost_only_their_pictures(run_path: Path):
     slides.write_text(slides.read_text().replace("phantom", "elsewhere"))
     page = write_run_report(run_path).read_text()
     assert "The slides cannot be shown" in page
-    assert "its slides are out of reach" in page
+    assert "its slides cannot be shown: none of the 3 slides is where it was" in page
     assert "what was delivered" in page
     assert "Finished" in page
 

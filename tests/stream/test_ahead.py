@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eosin.errors import ConfigError, StreamStalledError
-from eosin.stream.ahead import ByteBound, Watch, map_ahead
+from eosin.stream.ahead import ByteBound, Stop, Watch, map_ahead
 from eosin.stream.watch import Activities, Patience
 
 
@@ -183,6 +183,60 @@ def test_nested_activities_return_to_the_outer_one():
             assert activities.longest()[0] == "inner"
         assert activities.longest()[0] == "outer"
     assert activities.longest() == ("", 0.0)
+
+
+# A stop from another thread
+
+
+def test_a_stop_wakes_the_thread_that_waits_for_a_call_that_hangs():
+    release, stop, outcome = threading.Event(), Stop(), []
+
+    def call(key):
+        return key if key == 0 else release.wait(20)
+
+    def take():
+        try:
+            list(map_ahead(call, range(4), num_threads=2, depth=2, stop=stop))
+        except StreamStalledError as error:
+            outcome.append(str(error))
+
+    taker = threading.Thread(target=take, daemon=True)
+    asker = threading.Thread(target=stop.ask, daemon=True)
+    taker.start()
+    asker.start()
+    taker.join(4)
+    was_awake = not taker.is_alive()
+    release.set()
+    for thread in (taker, asker):
+        thread.join(10)
+    assert was_awake
+    assert ["was ended while a sample was waited for" in error for error in outcome] == [True]
+    assert alive() == []
+
+
+def test_a_stop_that_comes_first_lets_no_stream_begin():
+    stop, watch = Stop(), watch_of(warning_s=1.0, timeout_s=5.0)
+    stop.ask()
+    with pytest.raises(StreamStalledError, match="was ended"):
+        list(map_ahead(slow_when_even, range(4), num_threads=2, depth=2, watch=watch, stop=stop))
+    assert alive() == []
+
+
+def test_what_calls_wait_for_is_ended_before_they_are():
+    release, num_alive = threading.Event(), []
+
+    def end():
+        num_alive.append(len(alive()))
+        release.set()
+
+    def call(key):
+        return key if key == 0 else release.wait(20)
+
+    values = map_ahead(call, count(), num_threads=1, depth=1, on_end=end)
+    next(values)
+    values.close()
+    assert num_alive == [1]
+    assert alive() == []
 
 
 # The end of a process

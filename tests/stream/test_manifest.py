@@ -71,6 +71,18 @@ def test_every_delivered_sample_has_its_row(tmp_path):
     assert sum(len(result.rejections) for result in results) > 10
 
 
+def test_what_was_only_read_ahead_is_neither_counted_nor_written_down(tmp_path):
+    pipeline = stream(tmp_path, num_threads=2)
+    results = list(pipeline.read_ahead(range(6)))
+    assert [result.index for result in results] == list(range(6))
+    assert pipeline.stats.num_delivered == 0
+    for result in results[:4]:
+        pipeline.deliver(result)
+    pipeline.close()
+    assert pipeline.stats.num_delivered == 4
+    assert indices(tmp_path) == list(range(4))
+
+
 def test_the_checksum_is_of_the_patch_before_augmentation(tmp_path):
     augmented = stream(tmp_path / "a", transforms=HEDColorAugmentation())
     plain = stream(tmp_path / "b")

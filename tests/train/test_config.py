@@ -27,12 +27,30 @@ def test_the_learning_rate_follows_the_square_root_of_the_batch():
         ({"global_batch": 1}, "global_batch=1"),
         ({"global_batch": 5}, "data.num_lanes=2"),
         ({"optim": OptimConfig(base_lr=1.0, warmup_steps=9)}, "optim.warmup_steps=9"),
+        ({"optim": replace(OPTIM, freeze_last_layer_steps=4)}, "optim.freeze_last_layer_steps=4"),
+        ({"optim": replace(OPTIM, freeze_backbone_steps=5)}, "optim.freeze_backbone_steps=5"),
         ({"model": vit_config("nano", patch_size=16, image_size=64)}, "model.patch_size=16"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_the_name_that_was_typed(change: dict, name: str):
     with pytest.raises(ConfigError, match=name):
         tiny_config(**change)
+
+
+def test_a_recipe_cut_short_says_at_once_all_that_must_be_shortened_with_it():
+    with pytest.raises(ConfigError) as refused:
+        replace(midnight12k.config(), steps=1000)
+    told = str(refused.value)
+    assert "optim.warmup_steps=100000 must be at most 1000" in told
+    assert "optim.freeze_last_layer_steps=1250 must be at most 999" in told
+    flags = told.partition("shorten: ")[2].split()
+    assert flags == [
+        *("--optim.warmup-steps", "100"),
+        *("--optim.freeze-last-layer-steps", "10"),
+        *("--teacher.warmup-temperature-steps", "300"),
+    ]
+    optim = replace(midnight12k.config().optim, warmup_steps=100, freeze_last_layer_steps=10)
+    assert replace(midnight12k.config(), optim=optim, steps=1000).steps == 1000
 
 
 @pytest.mark.parametrize(

@@ -71,14 +71,16 @@ def random_batch(config: TrainConfig) -> Batch:
 
     num, side = config.global_batch, config.data.global_px
     grid = side // config.model.patch_size
-    masks = config.masking.draw(0, 0, range(2 * num), num_crops=2 * num, grid=(grid, grid))
+    drawn = config.masking.draw(0, 0, range(2 * num), num_crops=2 * num, grid=(grid, grid))
+    masks = torch.from_numpy(drawn)
     return Batch(
         step=0,
         part=0,
         samples=(),
         global_crops=crops(2 * num, side),
         local_crops=crops(config.data.num_local * num, config.data.crop_size("local")),
-        masks=torch.from_numpy(masks),
+        masks=masks,
+        hidden=masks.flatten().nonzero().squeeze(1),
     )
 
 

@@ -38,6 +38,7 @@ def parts_of(step: int) -> Iterator[Batch]:
             global_crops=crops[0],
             local_crops=crops[1],
             masks=masks,
+            hidden=masks.flatten().nonzero().squeeze(1),
         )
 
 
@@ -53,6 +54,19 @@ def trained(layout: Layout, precision: str) -> tuple[list[dict], dict[str, torch
         for step in range(3)
     ]
     return measured, everything(model, optimizer)
+
+
+def test_a_step_does_not_look_for_hidden_patches(monkeypatch: pytest.MonkeyPatch):
+    """Its batches say which they are, or a GPU would be waited for."""
+    batches = {step: list(parts_of(step)) for step in range(3)}
+    expected = trained(Layout(), "float32")
+
+    def looked_for(*args: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setitem(globals(), "parts_of", batches.get)
+    monkeypatch.setattr(torch.Tensor, "nonzero", looked_for)
+    assert trained(Layout(), "float32")[0] == expected[0]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

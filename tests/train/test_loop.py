@@ -11,6 +11,7 @@ import torch
 from eosin.errors import CheckpointError, ConfigError, StreamStalledError, TrainingError
 from eosin.pipeline import PatchPipeline
 from eosin.recipes import RECIPES
+from eosin.stream.manifest import read_manifest
 from eosin.train import loop
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
@@ -75,6 +76,33 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
         train(config, phantoms, tmp_path / "parts", site=CPU, monitors=[StopAfter(stop)])
     parts = train(config, phantoms, tmp_path / "parts", site=CPU)
     assert untimed(parts) == untimed(whole)
+
+
+def test_the_manifest_has_the_steps_that_were_trained_on_and_none_that_was_put_together_ahead(
+    tmp_path: Path, phantoms: list[Path]
+):
+    config = tiny_config(steps=6, checkpoint_every_steps=2)
+    site = replace(CPU, has_manifest=True)
+    with pytest.raises(StoppedError):
+        train(config, phantoms, tmp_path, site=site, monitors=[StopAfter(2)])
+    manifest = RunFolder(tmp_path).manifest
+    num = config.global_batch
+    assert read_manifest(manifest)["index"].to_pylist() == list(range(3 * num))
+    train(config, phantoms, tmp_path, site=site)
+    assert read_manifest(manifest)["index"].to_pylist() == list(range(6 * num))
+
+
+def test_the_site_says_how_much_may_be_read_ahead(
+    tmp_path: Path, phantoms: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    def stopped(pipeline: PatchPipeline, **settings: object) -> None:
+        assert pipeline.prefetch_bytes == 2**20
+        assert settings["is_pinned"] is False
+        raise StoppedError
+
+    monkeypatch.setattr(loop, "train_batches", stopped)
+    with pytest.raises(StoppedError):
+        train(tiny_config(), phantoms, tmp_path, site=replace(CPU, prefetch_bytes=2**20))
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path, phantoms: list[Path]):

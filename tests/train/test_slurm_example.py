@@ -78,23 +78,48 @@ def test_a_step_that_fails_is_not_begun_again(tmp_path: Path, code: int):
     assert seen(tmp_path, "scontrol") is None
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGUSR1], [signal.SIGTERM], [signal.SIGUSR1] * 2])
-def test_a_signal_reaches_the_step_which_saves_and_the_job_is_queued_again(
-    tmp_path: Path, signals: list[signal.Signals]
-):
-    script = start(tmp_path, srun=SRUN_THAT_SAVES)
-    wait_for(tmp_path, "started")
+def saves_after(folder: Path, *signals: signal.Signals) -> None:
+    script = start(folder, srun=SRUN_THAT_SAVES)
+    wait_for(folder, "started")
     for number in signals:
         script.send_signal(number)
-        wait_for(tmp_path, "signals")
+        wait_for(folder, "signals")
     assert script.wait(TIMEOUT_S) == 75
-    assert set((seen(tmp_path, "signals") or "").splitlines()) == {"USR1"}
+    # The real srun kills its processes when it gets SIGTERM.
+    assert set((seen(folder, "signals") or "").splitlines()) == {"USR1"}
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        [signal.SIGUSR1],
+        [signal.SIGUSR1] * 2,
+        [signal.SIGUSR1, signal.SIGTERM],  # a step that takes until the limit itself
+    ],
+)
+def test_at_the_time_limit_the_step_saves_and_the_job_is_queued_again(
+    tmp_path: Path, signals: list[signal.Signals]
+):
+    saves_after(tmp_path, *signals)
     assert seen(tmp_path, "scontrol") == "requeue 20001\n"
 
 
+def test_a_job_that_is_cancelled_saves_and_stays_cancelled(tmp_path: Path):
+    saves_after(tmp_path, signal.SIGTERM)
+    assert seen(tmp_path, "scontrol") is None
+
+
+def test_a_step_that_was_stopped_without_the_script_is_not_begun_again(tmp_path: Path):
+    assert start(tmp_path, srun="#!/bin/bash\nexit 75\n").wait(TIMEOUT_S) == 75
+    assert seen(tmp_path, "scontrol") is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "queued"), [(signal.SIGUSR1, "requeue 20001\n"), (signal.SIGTERM, None)]
+)
 @pytest.mark.parametrize(("signal_of_step", "code"), [("USR1", 138), ("TERM", 143)])
-def test_a_step_that_the_signal_ends_before_it_can_save_is_begun_again(
-    tmp_path: Path, signal_of_step: str, code: int
+def test_a_step_that_ends_before_it_can_save_is_begun_again_at_the_time_limit_alone(
+    tmp_path: Path, signal_of_step: str, code: int, sent: signal.Signals, queued: str | None
 ):
     dies = f"""#!/bin/bash
 trap 'trap - USR1; kill -{signal_of_step} $$' USR1
@@ -103,9 +128,9 @@ while true; do sleep 0.02; done
 """
     script = start(tmp_path, srun=dies)
     wait_for(tmp_path, "started")
-    script.send_signal(signal.SIGUSR1)
+    script.send_signal(sent)
     assert script.wait(TIMEOUT_S) == code
-    assert seen(tmp_path, "scontrol") == "requeue 20001\n"
+    assert seen(tmp_path, "scontrol") == queued
 
 
 def test_every_process_learns_its_rank_and_gets_the_arguments_as_they_were_given(tmp_path: Path):

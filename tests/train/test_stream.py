@@ -26,7 +26,8 @@ def test_a_run_keeps_on_disk_what_it_is_asked_to(tmp_path):
     lines = (tmp_path / "quarantine.jsonl").read_text().splitlines()
     assert [json.loads(line)["slide"] for line in lines] == names(1)
     assert list((tmp_path / "masks").rglob("*.png"))
-    plain = make_pipeline(tiny_config(), names(4), backend=backend)
+    plain = make_pipeline(tiny_config(), names(4), backend=backend, prefetch_bytes=2**20)
+    assert plain.prefetch_bytes == 2**20
     assert [r.coordinate for r in islice(plain, 12)] == [r.coordinate for r in results]
 
 

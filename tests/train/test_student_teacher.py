@@ -32,6 +32,21 @@ def terms_of(model: StudentTeacher) -> dict[str, float]:
     return {name: float(term.detach()) for name, term in terms.items()}
 
 
+def test_hidden_patches_that_are_known_are_not_looked_for(monkeypatch: pytest.MonkeyPatch):
+    """On a GPU looking for them is waiting for all that was begun before."""
+    model = initial_model(tiny_config())
+    expected = terms_of(model)
+    hidden = masks().flatten().nonzero().squeeze(1)
+
+    def looked_for(*args: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch.Tensor, "nonzero", looked_for)
+    torch.manual_seed(0)
+    terms, _ = model.losses(crops(56, 2), crops(28, 2), masks(), 0.05, hidden=hidden)
+    assert {name: float(term.detach()) for name, term in terms.items()} == expected
+
+
 def test_the_teacher_begins_as_the_student_and_learns_nothing_by_itself():
     model = initial_model(tiny_config())
     student, teacher = model.student.state_dict(), model.teacher.state_dict()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import distributed
 
-from eosin.errors import InterruptedRunError, StreamStalledError
+from eosin.errors import ConfigError, InterruptedRunError, StreamStalledError
 from eosin.stream.watch import Patience
 from eosin.train import world
 from eosin.train.world import joined_world, own_device
@@ -26,6 +26,44 @@ def test_each_process_touches_the_gpu_of_its_local_rank_alone(monkeypatch: pytes
     assert touched == ["cuda:5"]
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert own_device("auto") == torch.device("cuda")
+
+
+def as_a_process_of_several(
+    monkeypatch: pytest.MonkeyPatch, *, local_rank: int, num_local: int | None, num_gpus: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setattr(torch, "empty", lambda size, device: None)
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    if num_local is None:
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(num_local))
+
+
+@pytest.mark.parametrize(("local_rank", "num_local"), [(0, 4), (3, 4), (3, None)])
+def test_one_gpu_of_several_for_all_processes_of_a_node_is_refused(
+    monkeypatch: pytest.MonkeyPatch, local_rank: int, num_local: int | None
+):
+    """Slurm says no number of local processes, but the second of them knows that there are two."""
+    as_a_process_of_several(monkeypatch, local_rank=local_rank, num_local=num_local, num_gpus=4)
+    with pytest.raises(ConfigError, match=r"device='cuda:1' would put the 4 .*; say --device cuda"):
+        own_device("cuda:1")
+    assert own_device("cuda") == torch.device("cuda", local_rank)
+
+
+def test_one_process_on_each_node_may_choose_its_gpu(monkeypatch: pytest.MonkeyPatch):
+    as_a_process_of_several(monkeypatch, local_rank=0, num_local=1, num_gpus=4)
+    assert own_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_a_process_that_sees_one_gpu_takes_it_whatever_its_local_rank(
+    monkeypatch: pytest.MonkeyPatch, name: str
+):
+    as_a_process_of_several(monkeypatch, local_rank=3, num_local=4, num_gpus=1)
+    assert own_device(name) == torch.device("cuda:0")
 
 
 @pytest.mark.parametrize(

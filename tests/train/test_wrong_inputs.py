@@ -33,6 +33,21 @@ def test_lanes_that_do_not_divide_the_batch_are_refused():
         with_lanes(3, global_batch=4)
 
 
+def test_a_temperature_that_is_still_rising_at_the_end_is_warned_of(
+    tmp_path: Path, phantoms: list[Path], caplog: pytest.LogCaptureFixture
+):
+    config = tiny_config(steps=2)
+    long, even = (
+        replace(config.teacher, temperature=0.07, warmup_temperature_steps=num) for num in (3, 2)
+    )
+    train(replace(config, teacher=even), phantoms, tmp_path / "even", site=CPU)
+    train(replace(config, teacher=replace(long, temperature=0.04)), phantoms, tmp_path, site=CPU)
+    assert "warmup_temperature_steps" not in caplog.text
+    train(replace(config, teacher=long), phantoms, tmp_path / "long", site=CPU)
+    told = "teacher.warmup_temperature_steps=3 are more than steps=2"
+    assert caplog.text.count(told) == 1
+
+
 def error_of(num_ranks: int, config: TrainConfig, slides: list[Path], folder: Path) -> list[str]:
     """Return what each of several processes says to a run that it refuses."""
 

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from eosin.errors import CollapseError
+from eosin.errors import CheckpointError, CollapseError
+from eosin.train import loop
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
+from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
-from eosin.watch.alarm import CollapseAlarm, CollapseSigns, advice
+from eosin.watch.alarm import CollapseAlarm, CollapseSigns, advice, first_alarm_step
 from eosin.watch.bank import draw_bank
 from eosin.watch.bank_watch import BankWatch
 from eosin.watch.schedule import Looks
@@ -41,22 +43,29 @@ def warmed(on_collapse: str = "stop") -> CollapseAlarm:
     )
 
 
+def pass_step(
+    alarm: CollapseAlarm, step: int, metrics: dict[str, float], model: StudentTeacher
+) -> None:
+    alarm.step_done(step, metrics, model)
+    alarm.step_written(step)
+
+
 @pytest.mark.parametrize("sign", [SAME_VIEWS, ONE_DIRECTION, ONE_CHOICE, NOT_FINITE])
-def test_a_sign_at_two_looks_in_a_row_ends_the_run_at_the_step_after(
+def test_a_sign_at_two_looks_in_a_row_ends_the_run_once_the_step_is_written(
     model: StudentTeacher, sign: dict[str, float]
 ):
     alarm = warmed()
-    alarm.step_done(0, sign, model)
-    alarm.step_done(5, {"loss": 1.0}, model)
+    pass_step(alarm, 0, sign, model)
+    pass_step(alarm, 5, {"loss": 1.0}, model)
     alarm.step_done(10, sign, model)
     with pytest.raises(CollapseError, match=r"by step 10.*base_lr"):
-        alarm.step_done(11, {"loss": 1.0}, model)
+        alarm.step_written(10)
 
 
 def test_one_look_with_a_sign_is_none(model: StudentTeacher):
     alarm = warmed()
     for step, metrics in enumerate([SAME_VIEWS, HEALTHY, SAME_VIEWS, HEALTHY, ONE_CHOICE, HEALTHY]):
-        alarm.step_done(step, metrics, model)
+        pass_step(alarm, step, metrics, model)
 
 
 def test_before_the_rate_is_warm_and_the_backbone_learns_nothing_is_said(model: StudentTeacher):
@@ -64,10 +73,9 @@ def test_before_the_rate_is_warm_and_the_backbone_learns_nothing_is_said(model: 
     optim = replace(config.optim, warmup_steps=4, freeze_backbone_steps=2)
     alarm = CollapseAlarm(replace(config, optim=optim), on_collapse="stop")
     for step in range(7):
-        alarm.step_done(step, SAME_VIEWS, model)
-    alarm.step_done(7, SAME_VIEWS, model)
-    with pytest.raises(CollapseError):
-        alarm.step_done(8, SAME_VIEWS, model)
+        pass_step(alarm, step, SAME_VIEWS, model)
+    with pytest.raises(CollapseError, match="by step 7"):
+        pass_step(alarm, 7, SAME_VIEWS, model)
 
 
 @pytest.mark.parametrize("start", ["backbone", "run"])
@@ -75,16 +83,15 @@ def test_learnt_weights_are_watched_from_the_first_step(model: StudentTeacher, s
     config = tiny_config(steps=20)
     optim = replace(config.optim, warmup_steps=4, freeze_backbone_steps=2)
     alarm = CollapseAlarm(replace(config, optim=optim, start=start), on_collapse="stop")
-    alarm.step_done(0, SAME_VIEWS, model)
-    alarm.step_done(1, SAME_VIEWS, model)
+    pass_step(alarm, 0, SAME_VIEWS, model)
     with pytest.raises(CollapseError, match="by step 1"):
-        alarm.step_done(2, {"loss": 1.0}, model)
+        pass_step(alarm, 1, SAME_VIEWS, model)
 
 
 def test_a_warning_lets_the_run_go_on(model: StudentTeacher, caplog: pytest.LogCaptureFixture):
     alarm = warmed("warn")
     for step in range(4):
-        alarm.step_done(step, ONE_CHOICE, model)
+        pass_step(alarm, step, ONE_CHOICE, model)
     assert len(caplog.records) == 3
     assert "0.000 nats" in caplog.text
 
@@ -145,6 +152,57 @@ def test_a_run_that_really_collapses_is_stopped(tmp_path: Path, phantoms: list[P
     looks = [record for record in records if "watch_mean_cosine" in record]
     assert len(records) < 40
     assert looks[-1]["watch_mean_cosine"] > 0.99 > looks[0]["watch_mean_cosine"]
+
+
+class CollapsedGauges(Monitor):
+    """Says at every step that the model has collapsed."""
+
+    def __init__(self) -> None:
+        self.num_ended = 0
+
+    def step_done(self, step, metrics, model):
+        return SAME_VIEWS
+
+    def run_ended(self) -> None:
+        self.num_ended += 1
+
+
+def ends_collapsed(slides: list[Path], out: Path, *, num_after: int = 0) -> CollapsedGauges:
+    """Train to the second look with signs, or so many steps further, and be stopped."""
+    config = learning(steps=4 + num_after)
+    gauges, alarm = CollapsedGauges(), CollapseAlarm(config, on_collapse="stop")
+    assert first_alarm_step(config) == 2
+    site = Site(device="cpu", num_threads=0)
+    with pytest.raises(CollapseError, match="by step 3"):
+        train(config, slides, out, site=site, monitors=[gauges, alarm])
+    return gauges
+
+
+@pytest.mark.parametrize("num_after", [0, 2])
+def test_a_collapse_is_an_error_at_the_last_step_too_and_loses_nothing(
+    tmp_path: Path, phantoms: list[Path], num_after: int
+):
+    gauges = ends_collapsed(phantoms, tmp_path, num_after=num_after)
+    run = RunFolder(tmp_path)
+    assert [record["step"] for record in run.metrics()] == [0, 1, 2, 3]
+    assert run.metrics()[-1]["watch_mean_cosine"] == 0.999
+    is_last = num_after == 0
+    assert (run.checkpoints / "step_00000004" / "teacher.safetensors").exists() == is_last
+    assert gauges.num_ended == 1
+
+
+def test_a_collapse_at_the_last_step_hides_no_other_error(
+    tmp_path: Path, phantoms: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    def save_on_a_full_disk(*args: object, **kwargs: object) -> None:
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(loop, "save_checkpoint", save_on_a_full_disk)
+    config = learning(steps=4)
+    monitors = [CollapsedGauges(), CollapseAlarm(config, on_collapse="stop")]
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        train(config, phantoms, tmp_path, site=Site(device="cpu", num_threads=0), monitors=monitors)
+    assert monitors[0].num_ended == 1
 
 
 def test_a_run_that_learns_is_left_alone(tmp_path: Path, phantoms: list[Path]):

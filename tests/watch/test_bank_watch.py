@@ -15,8 +15,8 @@ from eosin.train.site import Site
 from eosin.train.step import initial_model
 from eosin.watch.bank import TileBank, draw_bank
 from eosin.watch.bank_watch import BankWatch
-from eosin.watch.features import teacher_features
-from eosin.watch.gauges import cls_patch_cosine
+from eosin.watch.features import teacher_features, teacher_logits
+from eosin.watch.gauges import choice_gauges, cls_patch_cosine
 from eosin.watch.schedule import Looks
 from train.tiny import tiny_config
 from watch.monitor_contract import METRICS, MonitorContract
@@ -91,8 +91,29 @@ def test_a_bank_of_another_size_than_is_asked_for_is_refused(tmp_path: Path):
 
 def test_sites_that_have_a_look_of_their_own_are_told(tmp_path: Path):
     seen = look(made_bank(40, sites=("A", "B")), tmp_path)
-    assert seen["watch_site_chance"] == 0.5
+    assert 0 < seen["watch_site_chance"] < 0.5
     assert 0 <= seen["watch_site_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("centering", ["sinkhorn_knopp", "softmax"])
+def test_prototypes_are_counted_in_targets_as_the_run_makes_them(tmp_path: Path, centering: str):
+    config = replace(CONFIG, losses=replace(CONFIG.losses, centering=centering))
+    model, bank = initial_model(config), made_bank(40)
+    watch = BankWatch(tmp_path / "bank.npz", lambda: bank, EVERY_STEP, size_px=SIZE)
+    watch.run_started(0, 4)
+    seen = watch.step_done(0, METRICS, model)
+    logits = teacher_logits(
+        model, teacher_features(model, torch.from_numpy(bank.first_views.copy())).cls
+    )
+    balanced, plain = (
+        choice_gauges(logits, temperature=METRICS["teacher_temperature"], is_balanced=is_balanced)
+        for is_balanced in (True, False)
+    )
+    assert balanced.prototype_share > 2 * plain.prototype_share
+    expected = balanced if centering == "sinkhorn_knopp" else plain
+    assert seen["watch_prototype_share"] == pytest.approx(expected.prototype_share)
+    assert seen["watch_prototype_perplexity"] == pytest.approx(expected.prototype_perplexity)
+    assert seen["watch_teacher_entropy"] == pytest.approx(plain.entropy, rel=1e-4)
 
 
 def test_a_bank_is_drawn_once_and_kept(tmp_path: Path):

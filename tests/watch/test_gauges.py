@@ -6,8 +6,10 @@ import torch
 from scipy.stats import entropy
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
+from torch.nn import functional
 
 from eosin.losses.kde import kde_loss
+from eosin.losses.sinkhorn import sinkhorn_knopp
 from eosin.watch.gauges import (
     alpha_req,
     choice_gauges,
@@ -15,6 +17,7 @@ from eosin.watch.gauges import (
     spread_gauges,
     view_gauges,
 )
+from ranks import on_ranks
 
 RNG = np.random.default_rng(3)
 
@@ -96,26 +99,68 @@ def test_entropies_of_choices_are_those_of_scipy():
     logits = random_tensor(30, 11)
     sharp = np.exp(logits.numpy().astype(np.float64) / 0.5)
     sharp /= sharp.sum(axis=1, keepdims=True)
-    gauges = choice_gauges(logits, temperature=0.5)
+    gauges = choice_gauges(logits, temperature=0.5, is_balanced=False)
     assert gauges.entropy == pytest.approx(entropy(sharp, axis=1).mean(), rel=1e-5)
     assert gauges.mean_entropy == pytest.approx(entropy(sharp.mean(axis=0)), rel=1e-5)
+    assert (sharp.max(axis=1) > 2 / 11).all()
     counts = np.bincount(logits.numpy().argmax(axis=1), minlength=11)
     assert gauges.prototype_share == np.count_nonzero(counts) / 11
     assert gauges.prototype_perplexity == pytest.approx(math.exp(entropy(counts)), rel=1e-5)
 
 
 def test_a_teacher_that_says_the_same_of_all_tiles_has_two_equal_entropies():
-    one_for_all = choice_gauges(random_tensor(1, 9).expand(20, 9), temperature=0.1)
+    one_for_all = choice_gauges(
+        random_tensor(1, 9).expand(20, 9), temperature=0.1, is_balanced=False
+    )
     assert one_for_all.entropy == pytest.approx(one_for_all.mean_entropy, abs=1e-5)
     assert one_for_all.prototype_share == 1 / 9
     assert one_for_all.prototype_perplexity == pytest.approx(1)
-    undecided = choice_gauges(torch.zeros(20, 9), temperature=0.1)
+    undecided = choice_gauges(torch.zeros(20, 9), temperature=0.1, is_balanced=False)
     assert undecided.entropy == pytest.approx(math.log(9))
     assert undecided.mean_entropy == pytest.approx(math.log(9))
+    assert (undecided.prototype_share, undecided.prototype_perplexity) == (0, 1)
+
+
+def scores(mean_cosine: float) -> torch.Tensor:
+    """Make what 128 tiles with so much in common score 1,024 prototypes."""
+    unit = functional.normalize
+    common, own = unit(random_tensor(1, 64)), unit(random_tensor(128, 64))
+    tokens = unit(math.sqrt(mean_cosine) * common + math.sqrt(1 - mean_cosine) * own)
+    return tokens @ unit(random_tensor(1024, 64)).T
+
+
+def test_what_tiles_have_in_common_hides_no_prototype_where_targets_are_balanced():
+    logits = scores(mean_cosine=0.9)
+    plain, balanced = (
+        choice_gauges(logits, temperature=0.04, is_balanced=is_balanced)
+        for is_balanced in (False, True)
+    )
+    assert plain.prototype_share < 0.15
+    assert plain.prototype_perplexity < 10
+    assert balanced.prototype_share > 0.8
+    assert balanced.prototype_perplexity > 100
+    assert balanced[:2] == plain[:2]
+
+
+def test_tiles_that_are_all_but_the_same_use_no_prototypes_however_they_are_balanced():
+    logits = scores(mean_cosine=0.9999)
+    firsts = sinkhorn_knopp(logits, temperature=0.04).argmax(dim=-1)
+    assert len(firsts.unique()) > 100
+    gauges = choice_gauges(logits, temperature=0.04, is_balanced=True)
+    assert gauges.prototype_share < 0.05
+    assert gauges.prototype_perplexity < 5
+
+
+def test_ranks_that_hold_the_same_scores_gauge_what_one_process_does():
+    logits = scores(mean_cosine=0.8)
+    alone = choice_gauges(logits, temperature=0.04, is_balanced=True)
+    together = on_ranks(3, lambda _: choice_gauges(logits, temperature=0.04, is_balanced=True))
+    for gauges in together:
+        assert gauges == pytest.approx(alone, rel=1e-5)
 
 
 def test_fewer_tiles_than_prototypes_can_use_as_many_as_there_are_tiles():
-    gauges = choice_gauges(torch.eye(6, 50), temperature=0.1)
+    gauges = choice_gauges(torch.eye(6, 50), temperature=0.1, is_balanced=False)
     assert gauges.prototype_share == 1
     assert gauges.prototype_perplexity == pytest.approx(6)
 

@@ -6,9 +6,11 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from eosin.evaluate.knn import Knn
 from eosin.evaluate.labelled import LabelledFeatures
+from eosin.watch import bank_watch
 from eosin.watch.probes import cross_knn_accuracies, knn_accuracies, site_probe
 
 KNN = Knn(num_neighbours=3, vote="majority")
+BANK_KNN = bank_watch.SITE_KNN
 
 
 def labelled(num: int, num_groups: int, seed: int = 0, gap: float = 1.0) -> LabelledFeatures:
@@ -63,11 +65,14 @@ def test_a_part_that_is_asked_is_told_by_the_part_that_is_known():
     assert told.plain == pytest.approx(classifier.score(asked.features, asked.labels))
 
 
-def sites_of(num_sites: int, num_patients: int, signal: float) -> tuple:
-    rng = np.random.default_rng(4)
+def sites_of(
+    num_sites: int, num_patients: int, signal: float, *, of_patients: float = 0.0, seed: int = 4
+) -> tuple:
+    rng = np.random.default_rng(seed)
     site = np.repeat(np.arange(num_sites), num_patients * 6)
     patient = np.repeat(np.arange(num_sites * num_patients), 6)
     features = rng.normal(size=(len(site), 16)) + signal * np.eye(16)[site]
+    features += of_patients * rng.normal(size=(num_sites * num_patients, 16))[patient]
     sites = [f"S{number}" for number in site]
     return features.astype(np.float32), [f"P{number}" for number in patient], sites
 
@@ -75,14 +80,57 @@ def sites_of(num_sites: int, num_patients: int, signal: float) -> tuple:
 def test_a_site_that_colours_its_slides_is_told_and_chance_is_said():
     features, patients, sites = sites_of(4, 5, signal=8.0)
     told = site_probe(features, patients=patients, sites=sites, knn=KNN)
-    assert told == (1.0, 0.25)
-
-
-def test_without_a_signal_sites_are_told_by_chance():
-    features, patients, sites = sites_of(4, 12, signal=0.0)
-    told = site_probe(features, patients=patients, sites=sites, knn=KNN)
     assert told is not None
-    assert abs(told.accuracy - told.chance) < 0.12
+    assert told.accuracy == 1.0
+    assert 0.1 < told.chance < 0.3
+    assert site_probe(features, patients=patients, sites=sites, knn=KNN) == told
+
+
+@pytest.mark.parametrize(
+    ("num_sites", "num_patients", "of_patients", "precise_to"),
+    [(2, 2, 0.0, 0.05), (2, 3, 0.0, 0.05), (4, 2, 0.0, 0.05), (4, 2, 2.0, 0.05), (8, 3, 0.0, 0.02)],
+)
+def test_without_a_signal_few_patients_a_site_are_told_as_well_as_chance_is_stated(
+    num_sites: int, num_patients: int, of_patients: float, precise_to: float
+):
+    told = []
+    for seed in range(60):
+        features, patients, sites = sites_of(
+            num_sites, num_patients, 0.0, of_patients=of_patients, seed=seed
+        )
+        told.append(site_probe(features, patients=patients, sites=sites, knn=BANK_KNN))
+    accuracy, chance = np.mean(told, axis=0)
+    assert abs(accuracy - chance) < precise_to
+    # Less than guessing would give, since who is held out is missing from their site.
+    assert max(accuracy, chance) < 1 / num_sites - precise_to / 2
+
+
+@pytest.mark.parametrize(("num_sites", "num_patients"), [(2, 2), (2, 3), (4, 2), (8, 3)])
+def test_a_leak_stands_out_where_few_patients_are_of_a_site(num_sites: int, num_patients: int):
+    for seed in range(5):
+        features, patients, sites = sites_of(
+            num_sites, num_patients, 3.0, of_patients=0.5, seed=seed
+        )
+        told = site_probe(features, patients=patients, sites=sites, knn=BANK_KNN)
+        assert told is not None
+        assert told.accuracy > told.chance + 0.4
+
+
+def test_neighbours_tell_a_site_as_the_classifier_does():
+    features, patients, sites = sites_of(3, 4, signal=1.5)
+    names = sorted(set(sites))
+    samples = LabelledFeatures(
+        features=features,
+        labels=np.array([names.index(site) for site in sites]),
+        class_names=tuple(names),
+        names=tuple(map(str, range(len(sites)))),
+        groups=tuple(patients),
+    )
+    told = site_probe(features, patients=patients, sites=sites, knn=BANK_KNN)
+    assert told is not None
+    expected = cross_knn_accuracies(BANK_KNN, samples, by_group(samples)).balanced
+    assert told.accuracy == pytest.approx(expected)
+    assert 0.4 < expected < 1
 
 
 def test_what_a_patient_alone_tells_is_not_the_site():
@@ -102,7 +150,7 @@ def test_unknown_sites_and_sites_of_one_patient_are_left_out():
     renamed = ["" if site == "S0" else site for site in sites]
     told = site_probe(features, patients=patients, sites=renamed, knn=KNN)
     assert told is not None
-    assert told.chance == 0.5
+    assert told == site_probe(features[12:], patients=patients[12:], sites=sites[12:], knn=KNN)
     alone = [
         "P0" if site == "S1" else patient for patient, site in zip(patients, sites, strict=True)
     ]

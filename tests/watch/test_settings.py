@@ -1,16 +1,18 @@
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import eosin.watch
 from eosin.errors import ConfigError
 from eosin.plain import from_plain, to_plain
 from eosin.train.loop import train
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
 from eosin.watch.monitors import monitors_for
-from eosin.watch.settings import Watch
+from eosin.watch.settings import OF_BANK, OF_LABELLED, Watch
 from train.tiny import tiny_config
 from watch.made_tiles import write_tiles
 
@@ -24,11 +26,19 @@ CPU = Site(device="cpu", num_threads=1)
         ({"bank_tiles": 3}, "bank_tiles=3 must be at least 16, or 0"),
         ({"labelled_max_tiles": 1}, "labelled_max_tiles=1"),
         ({"keep_best": "watch_knn_accuracy"}, "give watch.labelled_dir"),
+        ({"keep_best": "watch_rankme", "bank_tiles": 0}, "give watch.bank_tiles"),
+        ({"keep_best": "watch_knn"}, r"'watch_knn' .*choose of .*watch_rankme,.*watch_knn_acc"),
+        ({"keep_best": "watch_mean_cosine"}, "no metric of which more is better"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(settings: dict, message: str):
     with pytest.raises(ConfigError, match=message):
         Watch(**settings)
+
+
+def test_the_best_can_be_chosen_by_metrics_that_there_are():
+    promised = set(re.findall(r"watch_\w+", eosin.watch.__doc__ or ""))
+    assert promised > {*OF_BANK, *OF_LABELLED}
 
 
 def test_settings_can_be_written_down_and_read_back():

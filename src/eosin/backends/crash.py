@@ -7,6 +7,7 @@ was killed from outside has done no wrong, and neither have its slides.
 
 import atexit
 import contextlib
+import errno
 import faulthandler
 import fcntl
 import json
@@ -24,6 +25,9 @@ from typing import IO, final
 from eosin.backends.files import file_fingerprint
 from eosin.errors import InputError
 
+LACKS_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+"""Errors of a file system without locks, such as Lustre without `-o flock` or NFS without a lock
+daemon."""
 _NUM_SLOTS = 256
 _SLOT_BYTES = 8192
 """Room for the longest path that there can be."""
@@ -121,12 +125,10 @@ class _Slots:
                 self._trace: IO[bytes] = opened.enter_context(base.with_suffix(".fault").open("wb"))
                 self._file.truncate(_NUM_SLOTS * _SLOT_BYTES)
                 # Held while this process lives, and by no child of it.
-                fcntl.lockf(self._file, fcntl.LOCK_EX)
+                _lock_if_possible(self._file, fcntl.LOCK_EX)
                 opened.pop_all()
         except OSError as error:
-            raise InputError(
-                f"{folder} cannot be written, or its disk locks no files ({error.strerror})"
-            ) from error
+            raise InputError(f"{folder} cannot be written ({error.strerror})") from error
         self._memory = mmap.mmap(self._file.fileno(), _NUM_SLOTS * _SLOT_BYTES)
         self._of_thread: dict[int, int] = {}
         self._lock = threading.Lock()
@@ -186,9 +188,12 @@ def _autopsy(notes: Path) -> tuple[str, list[str]]:
     trace = notes.with_suffix(".fault")
     try:
         with notes.open("r+b") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_dead = _lock_if_possible(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             slots = file.read()
             told = trace.read_text(errors="replace") if trace.exists() else ""
+            if not is_dead and not _FATAL.search(told):
+                # Without locks only a fault says that it lives no more.
+                return "", []
             notes.unlink()
             trace.unlink(missing_ok=True)
     except OSError:  # locked by a process that lives, or looked at by another, or another user's
@@ -204,6 +209,21 @@ def _autopsy(notes: Path) -> tuple[str, list[str]]:
     # One that reads no slide, such as one that trains, died of something else.
     path = reading.get(int(current.group(1), 16))
     return fatal.group(1), [] if path is None else [path]
+
+
+def _lock_if_possible(file: IO[bytes], how: int) -> bool:
+    """Lock a file; return False where its file system has no locks.
+
+    Raises:
+        OSError: If another process has locked it.
+    """
+    try:
+        fcntl.lockf(file, how)
+    except OSError as error:
+        if error.errno not in LACKS_LOCKS:
+            raise
+        return False
+    return True
 
 
 def _entries(slots: bytes) -> Iterator[tuple[int, str]]:

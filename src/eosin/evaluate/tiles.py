@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,38 @@ from eosin.progress import progress_bar
 from eosin.transforms.resize import resize
 
 
-def evaluate_tiles(encoders: Mapping[str, Encoder], data_dir: Path) -> ModelComparison:
+class TileSplit(NamedTuple):
+    """Tiles to learn from and tiles to be tested on, of the same classes."""
+
+    folder: Path
+    train: LabelledTiles
+    test: LabelledTiles
+
+
+def list_tiles(data_dir: Path) -> TileSplit:
+    """List tiles without reading them, to be refused before a model is opened.
+
+    Args:
+        data_dir: Holds `train/CLASS/*.png` and `test/CLASS/*.png`.
+
+    Raises:
+        InputError: If the folders are not there, or their classes differ.
+    """
+    train, test = (LabelledTiles.from_folder(data_dir / part) for part in ("train", "test"))
+    known, asked = set(train.class_names), set(test.class_names)
+    only = [
+        f"{', '.join(sorted(names))} only in {part}/"
+        for part, names in (("train", known - asked), ("test", asked - known))
+        if names
+    ]
+    if only:
+        raise InputError(
+            f"{data_dir} has the classes {' and '.join(only)}; give both the same class folders"
+        )
+    return TileSplit(data_dir, train, test)
+
+
+def evaluate_tiles(encoders: Mapping[str, Encoder], tiles: TileSplit) -> ModelComparison:
     """Probe encoders on the same tiles.
 
     Every tile counts as a case of its own, so intervals are too narrow where several tiles are of
@@ -22,12 +54,12 @@ def evaluate_tiles(encoders: Mapping[str, Encoder], data_dir: Path) -> ModelComp
 
     Args:
         encoders: By name, baselines first.
-        data_dir: Holds `train/CLASS/*.png` and `test/CLASS/*.png`.
+        tiles: From `list_tiles`.
 
     Raises:
-        InputError: If the folders are not there, or a tile cannot be read.
+        InputError: If a tile cannot be read, or is not square.
     """
-    train, test = (LabelledTiles.from_folder(data_dir / part) for part in ("train", "test"))
+    folder, train, test = tiles
     parts = {
         name: (
             embed_tiles(encoder, train, f"{name}, train"),
@@ -35,7 +67,7 @@ def evaluate_tiles(encoders: Mapping[str, Encoder], data_dir: Path) -> ModelComp
         )
         for name, encoder in encoders.items()
     }
-    return compare_models(parts, f"{len(test)} tiles of {data_dir}, from {len(train)} others")
+    return compare_models(parts, f"{len(test)} tiles of {folder}, from {len(train)} others")
 
 
 def embed_tiles(encoder: Encoder, tiles: LabelledTiles, title: str) -> LabelledFeatures:

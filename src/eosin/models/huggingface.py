@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from eosin import __version__
 from eosin.atomic import atomic_path
 from eosin.errors import CheckpointError, ConfigError, InputError
 from eosin.models.config import ViTConfig
@@ -48,6 +49,11 @@ _FFN_NAMES = {
     "swiglu": {"mlp.w12": "mlp.weights_in", "mlp.w3": "mlp.weights_out"},
 }
 _QKV_NAMES = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
+
+_FILES = frozenset({"model.safetensors", "config.json", "preprocessor_config.json", "README.md"})
+_MARK = "eosin_version"
+"""Key in the header of the weights. Transformers copies unknown keys of `config.json` into whatever
+it saves, such as a model fine-tuned from an export, but none of the header."""
 
 
 def to_huggingface(
@@ -165,7 +171,8 @@ def export_huggingface(
     }
     with atomic_path(folder) as aside:
         aside.mkdir()
-        save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
+        header = {"format": "pt", _MARK: __version__}
+        save_file(tensors, aside / "model.safetensors", metadata=header)
         (aside / "config.json").write_text(json.dumps(config_json, indent=2) + "\n")
         (aside / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
         (aside / "README.md").write_text(card, encoding="utf-8")
@@ -207,6 +214,21 @@ def is_our_export(folder: Path) -> bool:
         InputError: If `config.json` cannot be read.
     """
     return OFFSET_KEY in _read_json(folder)
+
+
+def is_untouched_export(folder: Path) -> bool:
+    """Return whether `export_huggingface` wrote the folder and nobody has put anything into it.
+
+    Only such a folder can be made again from the run. Exports of versions that left no mark are not
+    known as such.
+    """
+    if any(path.name not in _FILES for path in folder.iterdir()):
+        return False
+    try:
+        with safe_open(folder / "model.safetensors", framework="pt") as stored:
+            return _MARK in (stored.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def _names(config: ViTConfig) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from eosin.masking import BlockMasking
 from eosin.models.config import HeadConfig, ViTConfig
-from eosin.recipes.dinov2 import dinov2_views
+from eosin.recipes.dinov2 import CHECKPOINT_STEPS, dinov2_views, fifth_of
 from eosin.train.config import DataConfig, LossConfig, OptimConfig, TeacherConfig, TrainConfig
 from eosin.transforms.base import ComposeTransforms
 from eosin.transforms.blur import GaussianBlur
@@ -87,5 +87,6 @@ def dino_run(
         steps=steps,
         global_batch=1024,
         precision="bfloat16",
-        checkpoint_every_steps=2500,
+        checkpoint_every_steps=CHECKPOINT_STEPS,
+        keep_every_steps=fifth_of(steps),
     )

@@ -3,8 +3,10 @@
 Paper    sophont.med/blog/openmidnight; MedARC-AI/OpenMidnight @ f7d5a64, its
          configs/train/vitg14_reg4.yaml (April 2026: 137,500 steps, not the blog's 250,000)
 Run      eosin train openmidnight SLIDES --weights DINOV2_GIANT_REG --out-dir runs/om
-Cost     the authors': 8 H100 for 83 hours (250,000 steps); not run by us
-Result   the authors': eva + HEST mean 0.775 by the class token alone; none of ours yet
+Cost     none known for these settings; the blog's 250,000 steps: 8 H100 for 83 hours; not run by us
+Result   none known for these settings, none of ours yet. The blog's eva + HEST mean of 0.775 (class
+         token alone) is another run's: base rate 2e-4 and as good as constant, stopped at 250,000
+         steps of ten million, Meta's positions lost by mistake
 Differs  in the sign of KDE: theirs adds minus the log density, which pulls tokens together (200
          steps on 48 vectors: mean cosine 0.49 to 0.95; ours 0.49 to 0.02). For the rest see the
          table; DINOV2_GIANT_REG is Meta's dinov2_vitg14_reg4_pretrain.pth

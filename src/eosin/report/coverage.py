@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
+from eosin.errors import EosinError
 from eosin.report.bars import count_chart
 from eosin.report.page import Html, Section, collapsible, figure, paragraph, table
 from eosin.stream.manifest import manifest_parts
@@ -27,7 +28,7 @@ _MAX_NAMED = 30
 def coverage_section(
     slides: Sequence[str],
     manifest: Path,
-    order: LaneOrder | None,
+    order: LaneOrder | EosinError,
     *,
     num_samples: int,
 ) -> Section:
@@ -36,12 +37,12 @@ def coverage_section(
     Args:
         slides: Paths of all slides of the run, as its order numbers them.
         manifest: Folder of the manifest; may be missing.
-        order: Of the run's stream; None when its slides are out of reach.
+        order: Of the run's stream, or why there is none.
         num_samples: Trained on so far.
     """
     counts = delivered_counts(manifest)
     source = "From the run's manifest: what was delivered."
-    if counts is None and order is not None:
+    if counts is None and isinstance(order, LaneOrder):
         planned = planned_counts(order, num_samples).tolist()
         counts = Counter(dict(zip(map(_name, slides), planned, strict=True)))
         source = (
@@ -50,7 +51,7 @@ def coverage_section(
         )
     heading = "Samples of each slide"
     if counts is None:
-        reason = "Unknown: the run has no manifest, and its slides are out of reach."
+        reason = f"Unknown: the run has no manifest, and its stream cannot be drawn: {order}."
         return Section(heading=heading, blocks=(paragraph(reason),))
     names = list(dict.fromkeys([*map(_name, slides), *counts]))
     return Section(heading=heading, blocks=tuple(_blocks(names, counts, source)))

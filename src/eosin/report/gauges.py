@@ -60,9 +60,9 @@ def gauge_section(
         )
     blocks = [
         paragraph(
-            "Gauges are read on a bank of tiles that is drawn apart from the training, where the "
-            "run keeps one, and on its training batches. Green is where there is no reason to "
-            "worry: a rule of thumb, not a law."
+            "Gauges are read on a bank of tiles of the run's own slides, where it keeps one, and "
+            "on its training batches. Green is where there is no reason to worry: a rule of thumb, "
+            "not a law."
         ),
         paragraph(_in_short(shown, history.curves)),
         _verdicts(shown, history.curves),
@@ -144,7 +144,7 @@ def _choice_panels(config: TrainConfig) -> tuple[Panel, ...]:
             metrics=(("watch_prototype_share", "share"),),
             healthy=(0.2, math.inf),
             references=((0.0, "none"),),
-            meaning="Prototypes that some tile is nearest to, of as many as could be.",
+            meaning="Prototypes that some tile has chosen, of as many as could be.",
         ),
         Panel(
             title="Prototypes, evenly used",

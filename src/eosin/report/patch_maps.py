@@ -19,7 +19,7 @@ from torch import Tensor
 
 from eosin.backends.base import SlideBackend
 from eosin.embed.encoder import ViTEncoder
-from eosin.errors import CheckpointError
+from eosin.errors import CheckpointError, EosinError
 from eosin.report.components import aligned, colours, principal_components, signed_by
 from eosin.report.page import Html, Section, figure, paragraph
 from eosin.report.pictures import Tile, picture_rows
@@ -75,12 +75,21 @@ class TokenMap:
     """One a tile, a pixel a patch."""
 
 
-def map_section(run: RunFolder, sampled: Sampled | None, backend: SlideBackend) -> Section:
-    """Return the section of the maps; it says why where there are none."""
+def map_section(run: RunFolder, sampled: Sampled | EosinError, backend: SlideBackend) -> Section:
+    """Return the section of the maps; it says why where there are none.
+
+    Args:
+        run: Whose teachers are looked at.
+        sampled: From the run's stream, or why there is nothing.
+        backend: Opens the slides.
+    """
     heading = "What patches look like to the model"
-    tiles = bank_tiles(run.path) or stream_tiles(sampled, backend)
+    tiles = bank_tiles(run.path)
+    if not tiles and isinstance(sampled, Sampled):
+        tiles = stream_tiles(sampled, backend)
     if not tiles:
-        reason = "The run keeps no bank of tiles, and its slides are out of reach."
+        why = "none can be read" if isinstance(sampled, Sampled) else sampled
+        reason = f"The run keeps no bank of tiles, and its slides cannot be shown: {why}."
         return Section(heading=heading, blocks=(paragraph(reason),))
     maps = token_maps(run, tiles)
     if not maps:
@@ -106,10 +115,8 @@ def bank_tiles(run_path: Path) -> list[NamedTile]:
     ]
 
 
-def stream_tiles(sampled: Sampled | None, backend: SlideBackend) -> list[NamedTile]:
+def stream_tiles(sampled: Sampled, backend: SlideBackend) -> list[NamedTile]:
     """Return patches of some of a stream's first samples, before augmentation."""
-    if sampled is None:
-        return []
     places = [result.coordinate for result in sampled.results]
     chosen = [places[i] for i in _spread([(at.slide_path, at.mpp) for at in places])]
     images = [(at, patch_at(at, backend)) for at in chosen]

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eosin.backends.base import SlideBackend
-from eosin.errors import EosinError
+from eosin.backends.guarded import guarded
+from eosin.catalog import SlideEntry
+from eosin.errors import EosinError, InputError
 from eosin.evaluate.comparison import ModelComparison
 from eosin.report.charts import Estimate, interval_chart
 from eosin.report.coverage import coverage_section
@@ -29,6 +31,7 @@ from eosin.report.page import (
 )
 from eosin.report.patch_maps import map_section
 from eosin.report.stream import Sampled, sample_stream, stream_sections
+from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
 from eosin.train.run_folder import RunFolder
 from eosin.watch.best import read_best
@@ -45,17 +48,19 @@ _SILENT_S = 300.0
 def write_run_report(run_path: Path) -> Path:
     """Write `report.html` into a run's folder and return its path; the run may still be going on.
 
-    When the slides are out of reach, the page says so in place of their pictures.
+    When slides cannot be shown, the page says why in place of their pictures.
 
     Raises:
-        InputError: If the folder holds no run.
+        InputError: If the folder holds no run, or one that has not begun.
     """
     run = RunFolder(run_path)
-    config, slides, backend = run.train_config, run.slides, run.backend
+    config, entries = run.train_config, run.entries
+    # What killed a process of the run, or a report, must not kill this one.
+    run.crash_log.take_stock()
+    backend = guarded(run.backend, run.crash_log)
     metrics_path = run_path / "metrics.jsonl"
     history = read_history(metrics_path)
-    sampled = _sampled(config, slides, backend)
-    seen = None if isinstance(sampled, EosinError) else sampled
+    sampled = _sampled(config, entries, backend, MaskStore(run.masks))
     alarms = collapse_alarms(config, history)
     num_done = history.last_step + 1
     sections = [
@@ -68,11 +73,11 @@ def write_run_report(run_path: Path) -> Path:
             marks=[alarm.step for alarm in alarms],
             best=read_best(run_path / "best"),
         ),
-        map_section(run, seen, backend),
+        map_section(run, sampled, backend),
         coverage_section(
-            seen.pipeline.slides if seen else slides,
+            [entry.path for entry in entries],
             run.manifest,
-            seen.pipeline.order if seen else None,
+            sampled.pipeline.order if isinstance(sampled, Sampled) else sampled,
             num_samples=num_done * config.global_batch,
         ),
         *_stream_sections(sampled, backend),
@@ -80,7 +85,7 @@ def write_run_report(run_path: Path) -> Path:
     ]
     now_s = time.time()
     written_s = metrics_path.stat().st_mtime if history.num_records else now_s
-    num_slides = "1 slide" if len(slides) == 1 else f"{len(slides):,} slides"
+    num_slides = "1 slide" if len(entries) == 1 else f"{len(entries):,} slides"
     summary = (
         f"{config.steps:,} steps of {config.global_batch:,} patches, streamed from {num_slides}; "
         f"ViT {config.model.embed_dim} wide, {config.model.depth} deep."
@@ -134,9 +139,20 @@ def _at(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _sampled(config: TrainConfig, slides: list[str], backend: SlideBackend) -> Sampled | EosinError:
+def _sampled(
+    config: TrainConfig, entries: tuple[SlideEntry, ...], backend: SlideBackend, masks: MaskStore
+) -> Sampled | EosinError:
+    """Return the first samples of a run's stream, or why there are none.
+
+    Masks are the run's own; where it was given others, such as an index's, they are kept anew.
+    """
+    # A stream would look for each of them several times.
+    if not any("://" in entry.path or Path(entry.path).exists() for entry in entries):
+        return InputError(
+            f"none of the {len(entries)} slides is where it was, such as {entries[0].path}"
+        )
     try:
-        return sample_stream(config, slides, backend)
+        return sample_stream(config, entries, backend, mask_store=masks)
     except EosinError as error:
         return error
 
@@ -193,5 +209,5 @@ def _settings(run: RunFolder) -> tuple[Html, ...]:
     return (
         *bad,
         configuration("every setting", run.config),
-        configuration("versions", run.versions),
+        configuration("versions", run.versions or {"versions": "unknown"}),
     )

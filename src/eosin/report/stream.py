@@ -26,9 +26,11 @@ from eosin.report.pictures import (
     slide_overlay,
 )
 from eosin.stream.result import PatchResult
-from eosin.tissue.base import TissueSource
+from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
 from eosin.train.stream import make_pipeline
+from eosin.transforms.parameters import read_nested
+from eosin.views import DeferredViews, replay_views
 
 NUM_SAMPLES = 320
 """Samples that are drawn for the page, from the first on."""
@@ -66,13 +68,23 @@ def sample_stream(
     backend: SlideBackend,
     *,
     num_samples: int = NUM_SAMPLES,
+    mask_store: MaskStore | None = None,
 ) -> Sampled:
     """Draw the first samples of the stream that a run would train on.
+
+    Args:
+        config: Of the run.
+        slides: Of the run.
+        backend: Opens the slides.
+        num_samples: Drawn from the first on.
+        mask_store: Where tissue masks are found and kept; computed when needed where None.
 
     Raises:
         StreamStalledError: If the slides do not give patches.
     """
-    pipeline = make_pipeline(config, slides, backend=backend, num_threads=2)
+    pipeline = make_pipeline(
+        config, slides, backend=backend, num_threads=2, defer_views=True, mask_store=mask_store
+    )
     return Sampled(pipeline=pipeline, results=tuple(islice(pipeline, num_samples)))
 
 
@@ -81,16 +93,15 @@ def stream_sections(sampled: Sampled, backend: SlideBackend) -> tuple[Section, .
     return (
         Section(heading="Slides", blocks=_slide_blocks(sampled, backend)),
         Section(heading="Patches", blocks=_patch_blocks(sampled, backend)),
-        Section(heading="Views of one patch", blocks=_view_blocks(sampled, backend)),
+        Section(heading="Views of one patch", blocks=_view_blocks(sampled)),
     )
 
 
 def _slide_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
-    stats, pipeline = sampled.pipeline.stats, sampled.pipeline
+    stats = sampled.pipeline.stats
     mpps = sorted({_rounded(result.coordinate) for result in sampled.results})
     overlays = [
-        _overlay(path, sampled, backend, pipeline.tissue_detector)
-        for path, _ in stats.by_slide.most_common(_MAX_SLIDES)
+        _overlay(path, sampled, backend) for path, _ in stats.by_slide.most_common(_MAX_SLIDES)
     ]
     note = (
         f"From the first {len(sampled.results)} samples; squares are where the first "
@@ -130,11 +141,12 @@ def _slide_table(sampled: Sampled) -> list[Html]:
     return blocks
 
 
-def _overlay(path: str, sampled: Sampled, backend: SlideBackend, detector: TissueSource) -> Html:
+def _overlay(path: str, sampled: Sampled, backend: SlideBackend) -> Html:
+    detector, masks = sampled.pipeline.tissue_detector, sampled.pipeline.mask_store
     with backend.open(path) as slide:
         info = slide.info
         thumbnail = slide.thumbnail(_THUMBNAIL_PX)
-        tissue = detector.tissue(slide)
+        tissue = detector.tissue(slide) if masks is None else masks.tissue(slide, detector)
     places = [
         PatchPlace(
             x_l0=at.x,
@@ -189,16 +201,18 @@ def _tiles(
     return tiles
 
 
-def _view_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
-    result = next((r for r in sampled.results if r.views is not None), None)
-    if result is None or result.views is None:
-        return (paragraph("This stream delivers whole patches, and no views."),)
+def _view_blocks(sampled: Sampled) -> tuple[Html, ...]:
+    result, deferred = sampled.results[0], sampled.pipeline.transforms
+    # As `sample_stream` has it: of all the samples only these views are cut.
+    assert isinstance(deferred, DeferredViews)
+    assert result.image is not None
+    drawn = read_nested(result.augmentation, "transforms")
+    cut = replay_views(result.image, drawn, deferred.shared, deferred.views)
     at = result.coordinate
-    image = patch_at(at, backend)
-    whole = [] if image is None else [Tile(image=image, caption="the patch")]
+    whole = [Tile(image=result.image, caption="the patch")]
     views = [
         Tile(image=np.asarray(view, np.uint8), caption=f"{name}, {view.shape[1]} px")
-        for name, view in result.views.items()
+        for name, view in cut.items()
     ]
     name = Path(at.slide_path).name
     caption = f"Sample {result.index}: {name}, x={at.x}, y={at.y}, {at.mpp:.3g} \u00b5m/px"

@@ -29,6 +29,32 @@ _JOIN_S = 5.0
 
 
 @final
+class Stop:
+    """Ends a stream whose values another thread takes, also while that thread waits for one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_asked = False
+        self._end: Callable[[], None] | None = None
+
+    def ask(self) -> None:
+        """End the stream, or see to it that it does not begin; the other thread gets an error."""
+        with self._lock:
+            self._is_asked = True
+            end = self._end
+        if end is not None:
+            end()
+
+    def ends(self, end: Callable[[], None]) -> None:
+        """Take what ends the stream; it is called at once where the stop came before."""
+        with self._lock:
+            self._end = end
+            is_late = self._is_asked
+        if is_late:
+            end()
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Where a function's threads note what they do, and how long that may take."""
@@ -54,6 +80,8 @@ def map_ahead(
     depth: int,
     bound: ByteBound[Value] | None = None,
     watch: Watch | None = None,
+    stop: Stop | None = None,
+    on_end: Callable[[], None] | None = None,
 ) -> Generator[Value]:
     """Yield `function(key)` for each key in order, working up to `depth` keys ahead.
 
@@ -68,33 +96,29 @@ def map_ahead(
         bound: Fewer keys ahead when the values are large. What is running counts as the largest so
             far, so values that grow may exceed it by one a thread; the next is made in any case.
         watch: Who to name when a call does not return; without threads it is only reported.
+        stop: For another thread than the one that takes the values; nothing without threads.
+        on_end: Called before threads are waited for, to end what their calls may wait for.
 
     Raises:
-        StreamStalledError: If the next value is not there after the watch's patience.
+        StreamStalledError: If the next value is not there after the watch's patience, or will not
+            come after a stop.
     """
     if num_threads == 0:
         with watched(watch.activities, watch.patience) if watch else nullcontext():
             yield from map(function, keys)
         return
-    workers = _Workers(function, num_threads, bound)
+    workers = _Workers(function, num_threads, bound, on_end)
+    if stop is not None:
+        stop.ends(workers.close)
     remaining = iter(keys)
-    wait_s = _JOIN_S
     try:
         pending = deque(workers.submit(key) for key in islice(remaining, depth))
         while pending:
-            try:
-                value = workers.take(pending.popleft(), watch)
-            except _HungError:
-                wait_s = 0.0
-                raise
+            value = workers.take(pending.popleft(), watch)
             pending.extend(workers.submit(key) for key in islice(remaining, 1))
             yield value
     finally:
-        workers.close(wait_s)
-
-
-class _HungError(StreamStalledError):
-    """A call does not return, so nobody waits for its thread either."""
+        workers.close()
 
 
 @final
@@ -116,10 +140,15 @@ class _Workers(Generic[Key, Value]):
     """Threads that take jobs in order; daemons, so that one that hangs does not hold the exit."""
 
     def __init__(
-        self, function: Callable[[Key], Value], num_threads: int, bound: ByteBound[Value] | None
+        self,
+        function: Callable[[Key], Value],
+        num_threads: int,
+        bound: ByteBound[Value] | None,
+        on_end: Callable[[], None] | None,
     ) -> None:
         self._function = function
         self._bound = bound
+        self._on_end = on_end
         self._todo: SimpleQueue[_Job[Key, Value] | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -129,6 +158,7 @@ class _Workers(Generic[Key, Value]):
         self._num_running = 0
         self._ready_bytes = 0
         self._largest_bytes = 1
+        self._join_s = _JOIN_S
         self._threads = [
             threading.Thread(target=self._work, name=f"{_THREAD_NAME}-{number}", daemon=True)
             for number in range(num_threads)
@@ -145,7 +175,11 @@ class _Workers(Generic[Key, Value]):
         return job
 
     def take(self, job: "_Job[Key, Value]", watch: Watch | None) -> Value:
-        """Return a job's value when it is there, or raise what its call raised."""
+        """Return a job's value when it is there, or raise what its call raised.
+
+        Raises:
+            StreamStalledError: If it does not come: its call hangs, or the workers were closed.
+        """
         if watch is None:
             self._wait(job, None)
         else:
@@ -154,7 +188,14 @@ class _Workers(Generic[Key, Value]):
             patience = watch.patience
             while not self._wait(job, min(patience.warning_s, patience.timeout_s - waited_s)):
                 waited_s = time.monotonic() - start
+                if waited_s >= patience.timeout_s:
+                    # A call that does not return: nobody waits for its thread either.
+                    self._join_s = 0.0
                 _report(watch, waited_s)
+        if not job.is_done:
+            raise StreamStalledError(
+                "the stream was ended while a sample was waited for; begin it anew"
+            )
         with self._changed:
             self._num_taken += 1
             self._ready_bytes -= job.num_bytes
@@ -167,14 +208,18 @@ class _Workers(Generic[Key, Value]):
             # The error's traceback holds this frame; a circle would keep slides open.
             del job
 
-    def close(self, wait_s: float = _JOIN_S) -> None:
-        """Take no more jobs, and wait for those that are running."""
+    def close(self) -> None:
+        """Take no more jobs, and wait for those that are running; once, whoever closes first."""
         with self._changed:
+            if self._is_closed:
+                return
             self._is_closed = True
             self._changed.notify_all()
         for _ in self._threads:
             self._todo.put(None)
-        deadline = time.monotonic() + wait_s
+        if self._on_end is not None:
+            self._on_end()
+        deadline = time.monotonic() + self._join_s
         for thread in self._threads:
             # The garbage collector may close a stream from one of its own threads.
             if thread is not threading.current_thread():
@@ -182,8 +227,9 @@ class _Workers(Generic[Key, Value]):
         atexit.unregister(self.close)
 
     def _wait(self, job: "_Job[Key, Value]", timeout_s: float | None) -> bool:
+        """Wait until a job is done, or never will be; return False after the timeout."""
         with self._changed:
-            return self._changed.wait_for(lambda: job.is_done, timeout_s)
+            return self._changed.wait_for(lambda: job.is_done or self._is_closed, timeout_s)
 
     def _work(self) -> None:
         while (job := self._todo.get()) is not None and self._begin(job):
@@ -229,7 +275,7 @@ def _report(watch: Watch, waited_s: float) -> None:
     what, seconds = watch.activities.longest()
     what = what or "a call that says nothing of itself"
     if waited_s >= watch.patience.timeout_s:
-        raise _HungError(
+        raise StreamStalledError(
             f"no sample for {waited_s:.0f} s: {what} has been going on for {seconds:.0f} s; look "
             "at that file and the disk or network that it is on, or give it more time"
         )

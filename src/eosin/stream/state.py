@@ -7,8 +7,10 @@ take 0.8 MB.
 import base64
 import hashlib
 import json
+import logging
+import time
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypedDict
 
@@ -21,11 +23,14 @@ from eosin.errors import CheckpointError
 from eosin.plain import Plain, differences, fingerprint, to_plain
 from eosin.stream.listed import SlideList
 
+logger = logging.getLogger(__name__)
+
 _DIGEST_BYTES = 6
 _DIGEST_CHARS = _DIGEST_BYTES * 4 // 3
 _MAX_NAMES_BYTES = 131072
 _MAX_SETTING_BYTES = 16384
 _NUM_NAMED = 5
+_TELL_EVERY_S = 5.0
 
 
 class ListState(TypedDict):
@@ -92,7 +97,7 @@ def digests_of(entries: Sequence[SlideEntry]) -> tuple[str, ...]:
     """Return what identifies each slide; reads the files whose fingerprints no index knows."""
     unknown = [entry for entry in entries if entry.fingerprint is None]
     with ThreadPoolExecutor(8) as executor:
-        read = executor.map(_read_content, unknown)
+        read = _told(executor.map(_read_content, unknown), len(unknown))
         contents = [next(read) if e.fingerprint is None else e.fingerprint for e in entries]
     return tuple(_digest(content) for content in contents)
 
@@ -170,6 +175,20 @@ def _read_content(entry: SlideEntry) -> str:
     except (OSError, ValueError, ImportError):
         # Unreadable now and unreadable later are the same; its name is all there is.
         return f"unreadable {entry.name}"
+
+
+def _told(contents: Iterator[str], num: int) -> Iterator[str]:
+    """Pass contents on, and say now and then how many there were where that takes long."""
+    last_s = time.monotonic()
+    for number, content in enumerate(contents, 1):
+        yield content
+        if time.monotonic() - last_s >= _TELL_EVERY_S:
+            last_s = time.monotonic()
+            logger.info(
+                "fingerprints of %d of %d slides are read; an index (eosin scan) has them all",
+                number,
+                num,
+            )
 
 
 def _digest(content: str) -> str:

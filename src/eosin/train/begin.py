@@ -72,19 +72,16 @@ def begin(
     """
     config = _with_precision(config, run, world)
     device_views = _device_views(config, world.device)
-    share = Share(
-        batch_size=config.global_batch,
-        num_parts=config.accumulation_steps,
-        rank=world.rank,
-        world_size=world.size,
-    )
-    share.check_lanes(config.data.num_lanes)  # now, as nothing is written yet
+    share = _share(config, world)
+    if world.is_main:
+        _warn_of_long_warmup(config)
     _check_manifest(site, world)
     pipeline = make_pipeline(
         config,
         slides,
         backend=backend,
         num_threads=site.num_threads,
+        prefetch_bytes=site.prefetch_bytes,
         defer_views=device_views is not None,
         mask_store=site.masks or MaskStore(run.masks),
         records=run.stream_records(has_manifest=site.has_manifest),
@@ -97,6 +94,8 @@ def begin(
     lay_out(model, world, site.layout, is_bfloat16=config.precision == "bfloat16")
     model.to(world.device)
     optimizer = make_optimizer(model, config)
+    # Now, as the first checkpoint may have to be written in the last minutes of a job.
+    pipeline.identify_slides(world.on_main(pipeline.identify_slides))
     restored = load_newest(run.checkpoints, model=model, optimizer=optimizer, world=world)
     if restored is not None:
         pipeline.load_state_dict(restored.stream, extend=site.extend)
@@ -121,10 +120,36 @@ def _with_precision(config: TrainConfig, run: RunFolder, world: World) -> TrainC
     """Decide what `auto` is: what the run has been, or what the device is faster in."""
     if config.precision != "auto":
         return config
-    if world.on_main(run.exists):
+    if world.on_main(lambda: run.exists() and run.has_trained()):
         return replace(config, precision=world.on_main(lambda: run.train_config.precision))
     is_fast = world.on_main(lambda: fast_bfloat16(world.device))
     return replace(config, precision="bfloat16" if is_fast else "float32")
+
+
+def _share(config: TrainConfig, world: World) -> Share:
+    """Return what this rank has of every step, refused before anything is written."""
+    share = Share(
+        batch_size=config.global_batch,
+        num_parts=config.accumulation_steps,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    share.check_lanes(config.data.num_lanes)
+    return share
+
+
+def _warn_of_long_warmup(config: TrainConfig) -> None:
+    teacher = config.teacher
+    is_rising = teacher.warmup_temperature < teacher.temperature
+    if is_rising and teacher.warmup_temperature_steps > config.steps:
+        logger.warning(
+            "the teacher's temperature will not get to %g, as its "
+            "teacher.warmup_temperature_steps=%d are more than steps=%d; shorten them "
+            "(--teacher.warmup-temperature-steps)",
+            teacher.temperature,
+            teacher.warmup_temperature_steps,
+            config.steps,
+        )
 
 
 def _check_manifest(site: Site, world: World) -> None:
@@ -164,8 +189,12 @@ def _lock(run: RunFolder, config: TrainConfig, stack: ExitStack) -> bool:
     """Lock the folder until the run ends and return whether nothing was trained in it yet."""
     stack.enter_context(run.locked())
     run.crash_log.take_stock()
-    if run.exists():
+    if run.exists() and run.has_trained():
         run.claim(to_plain(config))
+    elif run.exists():
+        # As when the bank could not be drawn: no other start shall be bound to its settings.
+        logger.info("nothing was trained in %s yet, so that it begins anew", run.path)
+        run.forget_start()
     return not list_checkpoints(run.checkpoints)
 
 
@@ -230,6 +259,6 @@ def _take_weights(model: StudentTeacher, source: SourceWeights) -> dict[str, obj
 
 def _write_down(run: RunFolder, pipeline: PatchPipeline, first_step: int) -> int:
     """Bring the folder to where the run goes on; return how many steps were skipped before it."""
-    run.write_down(pipeline.slides, to_plain(pipeline.backend))
+    run.write_down(pipeline.entries, to_plain(pipeline.backend))
     run.forget_steps_from(first_step)
     return run.num_skipped_before(first_step)

@@ -74,7 +74,7 @@ def save_checkpoint(
     step: int,
     model: StudentTeacher,
     optimizer: Optimizer,
-    stream: StreamState,
+    stream: StreamState | None,
     world: World,
     keep: int,
     keep_every: int,
@@ -86,7 +86,7 @@ def save_checkpoint(
         step: Steps done.
         model: Networks and centres, cut over the ranks or not.
         optimizer: Its state is kept, by the names of the parameters; its settings are the code's.
-        stream: Where the stream is; the main process's is kept.
+        stream: Where the stream is; from the main process, which keeps it.
         world: The ranks.
         keep: How many of the newest stay.
         keep_every: Multiples of this many steps stay as well; 0 keeps none.

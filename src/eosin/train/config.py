@@ -234,11 +234,7 @@ class TrainConfig:
                 f"checkpoint_every_steps={self.checkpoint_every_steps}, or 0"
             )
         self._check_batch()
-        if self.optim.warmup_steps > self.steps:
-            raise ConfigError(
-                f"optim.warmup_steps={self.optim.warmup_steps} must be at most steps={self.steps}; "
-                "shorten it (--optim.warmup-steps) or train longer"
-            )
+        self._check_beginnings()
         for kind in self.data.kinds:
             size = self.data.crop_size(kind)
             if size % self.model.patch_size:
@@ -246,6 +242,29 @@ class TrainConfig:
                     f"{kind} crops of {size} px are no multiple of model.patch_size="
                     f"{self.model.patch_size}"
                 )
+
+    def _check_beginnings(self) -> None:
+        """Refuse a warm-up that does not end, and parts that would never learn; all at once."""
+        optim, teacher, steps = self.optim, self.teacher, self.steps
+        problems, flags = [], []
+        # What is proposed are DINOv2's shares of a run of 125,000 steps.
+        for name, most, proposed in (
+            ("warmup_steps", steps, steps // 10),
+            ("freeze_last_layer_steps", steps - 1, steps // 100),
+            ("freeze_backbone_steps", steps - 1, steps // 100),
+        ):
+            value = getattr(optim, name)
+            if value > most:
+                problems.append(f"optim.{name}={value} must be at most {most}")
+                flags.append(f"--optim.{name.replace('_', '-')} {proposed}")
+        if not problems:
+            return
+        if teacher.warmup_temperature_steps > steps:
+            flags.append(f"--teacher.warmup-temperature-steps {3 * steps // 10}")
+        raise ConfigError(
+            f"{' and '.join(problems)} at steps={steps}; train longer, or shorten: "
+            f"{' '.join(flags)}"
+        )
 
     def _check_batch(self) -> None:
         parts = self.accumulation_steps

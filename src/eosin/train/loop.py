@@ -45,9 +45,9 @@ def train(
 ) -> RunFolder:
     """Train a model on slides; goes on by itself when `out_dir` holds the same run.
 
-    Samples are the same whether or not it was interrupted, and losses too, on the same machine.
-    Under torchrun its processes share the run; more or fewer of them change what is rounded, and
-    what stochastic depth drops.
+    Samples are the same whether or not it was interrupted, and on a CPU losses too, on the same
+    machine; on a GPU torch's kernels add up in any order. Under torchrun its processes share the
+    run; more or fewer of them change what is rounded, and what stochastic depth drops.
 
     Args:
         config: Of the run.
@@ -84,23 +84,32 @@ def train(
         )
         if world.is_main and recipe is not None:
             run.write_recipe(recipe)
-        stop = stack.enter_context(StopRequest())
-        stack.callback(_write_quarantine, session)
-        for monitor in monitors:
-            stack.callback(monitor.run_ended)
-            monitor.run_started(session.first_step, config.steps)
+        stop = StopRequest()
+        stack.push(stop)
+        stack.callback(_write_last_quarantine, session)
+        _start_monitors(session, monitors, stack)
+        # Up to here nothing is lost, and a signal ends the process at once, as it does to any.
+        stop.listen()
         _run_steps(session, monitors, stop)
     return run
+
+
+def _start_monitors(session: Session, monitors: Sequence[Monitor], stack: ExitStack) -> None:
+    for monitor in monitors:
+        stack.callback(monitor.run_ended)
+        monitor.run_started(session.first_step, session.config.steps)
 
 
 def _run_steps(session: Session, monitors: Sequence[Monitor], stop: StopRequest) -> None:
     config, world, model = session.config, session.world, session.model
     schedules = RateSchedules(config)
     num_skipped = session.num_skipped
-    for parts, wait_s in _timed(_batches(session)):
+    num_done = num_saved = session.first_step
+    for parts, wait_s in _timed(_batches(session), session, stop):
         step, step_start = parts[0].step, time.perf_counter()
         rates = schedules.at(step)
         measured = _stepped(session, parts, rates)
+        _deliver(session, parts)
         num_skipped = 0 if is_finite(measured) else num_skipped + 1
         metrics = measured | _rates(rates) | _data(session, parts)
         metrics |= _times(config, wait_s, time.perf_counter() - step_start)
@@ -111,12 +120,15 @@ def _run_steps(session: Session, monitors: Sequence[Monitor], stop: StopRequest)
         if num_skipped:
             _complain(session, parts, metrics, num_skipped)
         num_done = step + 1
-        must_stop = _any_asks_to_stop(session, stop)
-        is_due = num_done % config.checkpoint_every_steps == 0 or num_done == config.steps
-        if is_due or must_stop:
+        if num_done % config.checkpoint_every_steps == 0 or num_done == config.steps:
             _save(session, num_done)
-        if must_stop and num_done < config.steps:
-            raise InterruptedRunError(step=num_done)
+            num_saved = num_done
+        for monitor in monitors:
+            monitor.step_written(step)
+    if num_done < config.steps:
+        if num_saved < num_done:
+            _save(session, num_done)
+        raise InterruptedRunError(step=num_done)
 
 
 def _stepped(session: Session, parts: Sequence[Batch], rates: Rates) -> dict[str, float]:
@@ -141,33 +153,48 @@ def _batches(session: Session) -> Iterator[tuple[Batch, ...]]:
         grid_size=config.data.global_px // config.model.patch_size,
         masking=config.masking,
         device_views=session.device_views,
+        is_pinned=session.world.device.type == "cuda",
     )
+
+
+def _deliver(session: Session, parts: Sequence[Batch]) -> None:
+    """Count what was trained on, which a step that was put together ahead may never be."""
+    for sample in chain.from_iterable(batch.samples for batch in parts):
+        session.pipeline.deliver(sample)
 
 
 def _save(session: Session, num_done: int) -> None:
     config, pipeline = session.config, session.pipeline
-    if session.world.is_main:
-        session.run.flush_metrics()
+    session.world.on_main(session.run.flush_metrics)
     pipeline.next_index = num_done * config.global_batch
     save_checkpoint(
         session.run.checkpoints,
         step=num_done,
         model=session.model,
         optimizer=session.optimizer,
-        stream=pipeline.state_dict(),
+        stream=pipeline.state_dict() if session.world.is_main else None,
         world=session.world,
         keep=config.keep_checkpoints,
         keep_every=config.keep_every_steps,
     )
     for quarantined in session.world.gather(pipeline.quarantined):
         session.quarantined.update(quarantined)
-    _write_quarantine(session)
+    session.world.on_main(lambda: _write_quarantine(session))
 
 
 def _write_quarantine(session: Session) -> None:
     """Write down what the ranks could not use up to the newest checkpoint, and this one since."""
+    session.run.write_quarantine(session.quarantined | session.pipeline.quarantined)
+
+
+def _write_last_quarantine(session: Session) -> None:
+    """Write it down once more at the end, alone: an error may have ended the other ranks."""
     if session.world.is_main:
-        session.run.write_quarantine(session.quarantined | session.pipeline.quarantined)
+        try:
+            _write_quarantine(session)
+        except TrainingError as error:
+            # The run has ended, and how it did must not be hidden.
+            logger.warning("%s", error)
 
 
 def _any_asks_to_stop(session: Session, stop: StopRequest) -> bool:
@@ -176,13 +203,16 @@ def _any_asks_to_stop(session: Session, stop: StopRequest) -> bool:
 
 
 def _timed(
-    batches: Iterator[tuple[Batch, ...]],
+    batches: Iterator[tuple[Batch, ...]], session: Session, stop: StopRequest
 ) -> Iterator[tuple[tuple[Batch, ...], float]]:
-    """Yield batches, each with the seconds that were spent waiting for it."""
+    """Yield batches until any rank is asked to stop, each with the seconds of waiting for it.
+
+    A rank that is asked to stop waits for no batch, which can take minutes, but for the others.
+    """
     while True:
         wait_start = time.perf_counter()
-        parts = next(batches, None)
-        if parts is None:
+        parts = stop.unless_requested(lambda: next(batches, None))
+        if _any_asks_to_stop(session, stop) or parts is None:
             return
         yield parts, time.perf_counter() - wait_start
 

@@ -29,5 +29,11 @@ class Monitor(ABC):
                 `model.student` hold `backbone`, `dino_head` and, where there is one, `ibot_head`.
         """
 
+    def step_written(self, step: int) -> None:  # noqa: B027
+        """Learn that a step's metrics are written, and its checkpoint where one was due.
+
+        What is raised here ends the run and loses nothing of the step, of the last one either.
+        """
+
     def run_ended(self) -> None:  # noqa: B027
         """Close what is open; called once, also where the run stops by an error."""

@@ -9,15 +9,12 @@ start.json       the weights at step 0   nonfinite.jsonl  steps that were skippe
 recipe.json      what config began as
 """
 
-import fcntl
 import json
 import logging
 import os
-import platform
-import subprocess
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from typing import Any, final
@@ -25,14 +22,23 @@ from typing import Any, final
 from eosin.atomic import atomic_path, remove_leftovers, write_atomic
 from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
-from eosin.errors import CheckpointError, ConfigError, InputError, TrainingError
-from eosin.plain import Plain, differences, from_plain
+from eosin.catalog import SlideEntry
+from eosin.errors import CheckpointError, InputError, TrainingError
+from eosin.plain import TYPE_KEY, Plain, differences, from_plain
 from eosin.train.config import TrainConfig
+from eosin.train.folder_lock import locked
+from eosin.train.slide_list import slide_list_text, slides_of
 from eosin.train.stream import Records
+from eosin.train.versions import versions_here
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("eosin", "torch", "numpy", "opencv-python-headless", "openslide-python")
+_OF_A_START = (
+    *("bank.npz", "best", "manifest", "tensorboard", "wandb.json", "quarantine.json"),
+    *("start.json", "recipe.json", "slides.json", "backend.json", "versions.json"),
+    *("metrics.jsonl", "nonfinite.jsonl"),  # empty ones
+    "config.json",  # last, as it says that the others may be there
+)
 Number = float | int
 
 
@@ -56,21 +62,28 @@ class RunFolder:
             ConfigError: If another process does at this moment.
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(
-                    f"another process is training in {self.path}; wait for it, or give another "
-                    "out_dir"
-                ) from error
+        with locked(self.path):
             remove_leftovers(self.path)
             remove_leftovers(self.checkpoints)
             yield
 
     def exists(self) -> bool:
-        """Return whether a run has claimed the folder."""
-        return self._has("config.json")
+        """Return whether a run has claimed the folder, of whichever version."""
+        # Models of Hugging Face have a config.json too.
+        return self._has("config.json") and str(self.config.get(TYPE_KEY)).endswith(".TrainConfig")
+
+    def has_trained(self) -> bool:
+        """Return whether a step was written down or saved."""
+        num_bytes = sum(path.stat().st_size for path in self.path.glob("metrics.jsonl"))
+        return num_bytes > 0 or any(self.checkpoints.glob("step_*"))
+
+    def forget_start(self) -> None:
+        """Give up a claim, with what depends on its settings; for a run that has not trained."""
+        for path in (self.path / name for name in _OF_A_START):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def claim(self, config: Plain) -> None:
         """Write down the settings; a run that goes on must have the same as before.
@@ -102,11 +115,11 @@ class RunFolder:
         """Write down which weights the run starts from."""
         write_atomic(self.path / "start.json", json.dumps(start, indent=1))
 
-    def write_down(self, slides: Sequence[str], backend: Plain) -> None:
+    def write_down(self, slides: Sequence[SlideEntry], backend: Plain) -> None:
         """Write down what the run reads, and with which versions."""
-        write_atomic(self.path / "slides.json", json.dumps(_absolute(slides), indent=1))
+        write_atomic(self.path / "slides.json", slide_list_text(slides))
         write_atomic(self.path / "backend.json", json.dumps(backend, indent=1))
-        write_atomic(self.path / "versions.json", json.dumps(_versions(), indent=1))
+        write_atomic(self.path / "versions.json", json.dumps(versions_here(), indent=1))
 
     def stream_records(self, *, has_manifest: bool) -> Records:
         """Return where the run's stream writes down what happens to it."""
@@ -141,9 +154,14 @@ class RunFolder:
         return config
 
     @property
+    def entries(self) -> tuple[SlideEntry, ...]:
+        """The slides that the run streams from, with what its list knew of them."""
+        return slides_of(self._read("slides.json"), self.path / "slides.json")
+
+    @property
     def slides(self) -> list[str]:
         """Paths of the slides that the run streams from."""
-        return list(self._read("slides.json"))
+        return [entry.path for entry in self.entries]
 
     @property
     def backend(self) -> SlideBackend:
@@ -155,8 +173,8 @@ class RunFolder:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Packages and commit that the run was last started with."""
-        return dict(self._read("versions.json"))
+        """Packages and commit that the run was last started with; none if not written down."""
+        return dict(self._read("versions.json")) if self._has("versions.json") else {}
 
     @property
     def quarantine(self) -> dict[str, str]:
@@ -164,9 +182,15 @@ class RunFolder:
         return dict(self._read("quarantine.json")) if self._has("quarantine.json") else {}
 
     def write_quarantine(self, quarantined: Mapping[str, str]) -> None:
-        """Write down the slides that could not be used, when there are any."""
+        """Write down the slides that could not be used, when there are any.
+
+        Raises:
+            TrainingError: If it cannot be written, such as on a full disk.
+        """
+        path = self.path / "quarantine.json"
         if quarantined:
-            write_atomic(self.path / "quarantine.json", json.dumps(dict(quarantined), indent=1))
+            with _told_what_to_do(path):
+                write_atomic(path, json.dumps(dict(quarantined), indent=1))
 
     def metrics(self) -> list[dict[str, Number]]:
         """Return one record a step, oldest first; damaged lines are left out with a warning."""
@@ -203,8 +227,13 @@ class RunFolder:
         return next(num for num in count() if step - 1 - num not in skipped)
 
     def flush_metrics(self) -> None:
-        """Bring the metrics to the disk, so that no checkpoint is ahead of them."""
-        with (self.path / "metrics.jsonl").open("a") as file:
+        """Bring the metrics to the disk, so that no checkpoint is ahead of them.
+
+        Raises:
+            TrainingError: If that fails, such as on a full disk.
+        """
+        path = self.path / "metrics.jsonl"
+        with _told_what_to_do(path), path.open("a") as file:
             os.fsync(file.fileno())
 
     def _has(self, name: str) -> bool:
@@ -214,15 +243,25 @@ class RunFolder:
         try:
             return json.loads((self.path / name).read_text())
         except FileNotFoundError as error:
+            if (self.exists() or self._has(".lock")) and not self.has_trained():
+                raise InputError(
+                    f"{self.path} has not begun: it has no {name} yet; wait, or start it again"
+                ) from error
             raise InputError(f"{self.path} is no run: it has no {name}") from error
         except json.JSONDecodeError as error:
             raise InputError(f"{self.path / name} is damaged: {error}") from error
 
 
 def _append(path: Path, record: Mapping[str, object]) -> None:
+    with _told_what_to_do(path), path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+@contextmanager
+def _told_what_to_do(path: Path) -> Iterator[None]:
+    """Translate what a disk says while a run writes a file."""
     try:
-        with path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        yield
     except OSError as error:
         raise TrainingError(
             f"cannot write {path} ({error}); free some space and start again, the run goes on from "
@@ -245,29 +284,3 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                     yield record
     if num_damaged:
         logger.warning("%d damaged lines in %s", num_damaged, path)
-
-
-def _absolute(slides: Sequence[str]) -> list[str]:
-    """Return paths that hold in any working directory; what a reader resolves itself stays."""
-    return [slide if "://" in slide else str(Path(slide).absolute()) for slide in slides]
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return {**versions, "commit": _commit()}
-
-
-def _commit() -> str:
-    """Return the commit of the source, when it is a checkout."""
-    where = Path(__file__).parent
-    command = ["git", "-C", str(where), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"

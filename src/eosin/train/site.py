@@ -30,6 +30,10 @@ class Site:
     """`cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one."""
     num_threads: int = 2
     """Threads that read patches ahead, in each process."""
+    prefetch_bytes: int = 2**31
+    """Pixels that may be read ahead in each process: its share of a step, or 16 patches a thread,
+    where that is less. As much as a step's share is there three times more: in the step that is
+    trained on, and in the next one while it is put together."""
     layout: Layout = field(default_factory=Layout)
     """How the networks are laid over devices."""
     masks: MaskStore | None = None

@@ -108,9 +108,10 @@ def _forward_and_back(
     global_crops = to_model_input(batch.global_crops, mean, std, device)
     local_crops = to_model_input(batch.local_crops, mean, std, device)
     masks = batch.masks.to(device, non_blocking=True)
+    hidden = batch.hidden.to(device, non_blocking=True)
     with products_of(config, device):
         terms, cls_tokens = model.losses(
-            global_crops, local_crops, masks, rates.teacher_temperature
+            global_crops, local_crops, masks, rates.teacher_temperature, hidden=hidden
         )
     total = torch.stack(list(terms.values())).sum()
     (total / num_parts).backward()  # type: ignore[no-untyped-call]

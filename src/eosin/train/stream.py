@@ -30,6 +30,7 @@ def make_pipeline(
     *,
     backend: SlideBackend | None = None,
     num_threads: int = 0,
+    prefetch_bytes: int = 2**28,
     defer_views: bool = False,
     mask_store: MaskStore | None = None,
     records: Records | None = None,
@@ -41,6 +42,7 @@ def make_pipeline(
         slides: A folder, a file, a table or index, a list of them, or what was listed before.
         backend: Opens the slides.
         num_threads: Threads that read ahead.
+        prefetch_bytes: Delivered bytes that may be ready ahead.
         defer_views: Deliver patches and what was drawn for their views, for a device to cut.
         mask_store: Where tissue masks are kept.
         records: Where the stream writes down what happens to it.
@@ -68,6 +70,7 @@ def make_pipeline(
         weights=None if data.weights == SlideWeights() else data.weights,
         replacement=data.replacement,
         num_threads=num_threads,
+        prefetch_bytes=prefetch_bytes,
         mask_store=mask_store,
         quarantine_log=records.quarantine_log,
         manifest=records.manifest,

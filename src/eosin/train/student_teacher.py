@@ -75,6 +75,8 @@ class StudentTeacher(nn.Module):
         local_crops: LocalCrops,
         masks: Bool[Tensor, "crops patches"],
         teacher_temperature: float,
+        *,
+        hidden: Integer[Tensor, " masked"] | None = None,
     ) -> tuple[dict[str, Float[Tensor, ""]], Float[Tensor, "crops dim"]]:
         """Return the terms of the loss, already weighted, and the student's global class tokens.
 
@@ -86,11 +88,15 @@ class StudentTeacher(nn.Module):
             local_crops: View by view.
             masks: Patches that the student does not see; without iBOT it sees them all.
             teacher_temperature: Of this step.
+            hidden: Numbers of the patches in the masks, row by row, for who knows them; when None
+                they are found there, for which a GPU is waited for.
         """
         weights = self.config.losses
         has_ibot = _has_ibot(self.config)
-        # Found before the networks run, for a GPU is waited for here.
-        hidden = masks.flatten().nonzero().squeeze(1) if has_ibot else _no_patch(masks.device)
+        if not has_ibot:
+            hidden = _no_patch(masks.device)
+        elif hidden is None:
+            hidden = masks.flatten().nonzero().squeeze(1)
         teacher_tokens, dino_targets = self._dino_targets(global_crops, hidden, teacher_temperature)
         student_masks = masks if has_ibot else None
         tokens: ReadTokens = self.student["backbone"](global_crops, student_masks, hidden)

@@ -103,7 +103,7 @@ def joined_world(device: str = "auto", *, num_replicas: int = 1) -> Iterator[Wor
 
     Args:
         device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one. With several
-            processes each has the GPU of its local rank.
+            processes each has its own, see `own_device`.
         num_replicas: Copies of the networks, each cut over the ranks of one; the ranks of one copy
             should be those with the fastest connection, such as a node's (HSDP).
 
@@ -148,12 +148,23 @@ def is_main_process() -> bool:
 def own_device(name: str) -> torch.device:
     """Return the device of this process: among several, the GPU of its local rank.
 
+    Where a process sees one GPU it takes that one: a scheduler has given each its own.
+
     Raises:
-        ConfigError: As `torch_device`.
+        ConfigError: As `torch_device`; or if the name puts all processes of a node on one of
+            several GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return torch_device(name)
-    return torch_device(name, int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    num_local = int(os.environ.get("LOCAL_WORLD_SIZE", str(local_rank + 1)))
+    num_gpus = torch.cuda.device_count()
+    if name.startswith("cuda:") and num_local > 1 and num_gpus > 1:
+        raise ConfigError(
+            f"device={name!r} would put the {num_local} processes of this node on one of its "
+            f"{num_gpus} GPUs; say --device cuda, and each takes its own"
+        )
+    return torch_device(name, 0 if num_gpus == 1 else local_rank)
 
 
 def torch_device(name: str, local_rank: int | None = None) -> torch.device:

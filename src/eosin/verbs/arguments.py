@@ -1,5 +1,6 @@
 """Arguments that several commands take."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import tyro
 
 from eosin.errors import ConfigError
+from eosin.recipes import RECIPES, recipe_config
+from eosin.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from eosin.backends import AutoBackend
@@ -41,6 +44,24 @@ class Chosen(NamedTuple):
     backend: "AutoBackend"
     masks: "MaskStore | None"
     """Of the scan whose index was given."""
+
+
+def named_recipe(name: str) -> TrainConfig:
+    """Return the settings of a recipe.
+
+    Raises:
+        ConfigError: If there is none of that name, saying which may be meant.
+    """
+    close = did_you_mean(name, RECIPES)
+    if name not in RECIPES and close:
+        raise ConfigError(f"there is no recipe {name!r}{close}? There are {', '.join(RECIPES)}")
+    return recipe_config(name)
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return the end of a message about a wrong word; empty when it is like none of the choices."""
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f"; did you mean {close[0]!r}" if close else ""
 
 
 def choose(slides: Sequence[str], choice: Choice) -> Chosen:

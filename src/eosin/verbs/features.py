@@ -48,7 +48,8 @@ class EvaluateVerb:
     data_dir: Path
     """Holds train/CLASS/*.png and test/CLASS/*.png."""
     with_initial: bool = False
-    """Probe the run's own random initialisation as well, and say the difference."""
+    """Probe the run's own random initialisation as well, and say the difference; not for a run that
+    began from weights."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """JSON file with the numbers and every prediction."""
     device: str = "auto"
@@ -83,10 +84,12 @@ def embed(args: EmbedVerb) -> None:
 
 def evaluate(args: EvaluateVerb) -> None:
     from eosin.appraisal import open_models
-    from eosin.evaluate.tiles import evaluate_tiles
+    from eosin.evaluate.tiles import evaluate_tiles, list_tiles
 
+    # Opening a large model and embedding take long: refuse what is wrong with the tiles before.
+    tiles = list_tiles(args.data_dir)
     models = open_models(args.model, args.device, with_initial=args.with_initial)
-    comparison = evaluate_tiles(models, args.data_dir)
+    comparison = evaluate_tiles(models, tiles)
     if args.out is not None:
         weights = {name: encoder.weights_sha256 for name, encoder in models.items()}
         record = {"model": str(args.model), "weights_sha256": weights, **comparison.to_json()}

@@ -8,7 +8,15 @@ import tyro
 
 from eosin.errors import ConfigError, EosinError
 from eosin.train.config import TrainConfig
-from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose, masks_beside
+from eosin.verbs.arguments import (
+    Choice,
+    ChoiceOf,
+    Recipe,
+    Slides,
+    choose,
+    masks_beside,
+    named_recipe,
+)
 
 
 @dataclass(kw_only=True)
@@ -77,11 +85,10 @@ class PreviewVerb:
 
 def scan(args: ScanVerb) -> None:
     from eosin.backends.crash import CrashLog
-    from eosin.recipes import recipe_config
     from eosin.scan import ScanPlan, scan_slides, summary
     from eosin.tissue import MaskStore
 
-    data = recipe_config(args.recipe).data
+    data = named_recipe(args.recipe).data
     chosen = choose(args.slides, args.choice)
     plan = ScanPlan(
         backend=chosen.backend,
@@ -102,13 +109,12 @@ def scan(args: ScanVerb) -> None:
 
 
 def bench(args: BenchVerb) -> None:
-    from eosin.recipes import recipe_config
     from eosin.speed import describe, measure_stream
     from eosin.train.stream import make_pipeline
 
     chosen = choose(args.slides, args.choice)
     pipeline = make_pipeline(
-        recipe_config(args.recipe), chosen.entries, backend=chosen.backend, mask_store=chosen.masks
+        named_recipe(args.recipe), chosen.entries, backend=chosen.backend, mask_store=chosen.masks
     )
     speed = measure_stream(pipeline, num_patches=args.patches, num_threads=args.num_threads)
     print(describe(speed))

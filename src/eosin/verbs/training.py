@@ -4,14 +4,14 @@ import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import tyro
 
 from eosin.errors import ConfigError
 from eosin.recipes import recipe_config
 from eosin.train.config import TrainConfig
-from eosin.train.memory import estimate_memory
+from eosin.train.memory import MemoryEstimate, estimate_memory
 from eosin.train.presets import PRESETS, apply_preset
 from eosin.train.site import Layout
 from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
@@ -33,11 +33,13 @@ class TrainVerb:
     slides: Slides
     """A folder of slides, slides, or an index."""
     out_dir: Path
-    """Folder of the run."""
+    """Folder of the run: one that is new, empty, or the same run's."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU when there is one."""
     num_threads: int = 2
     """Threads that read patches ahead."""
+    prefetch_bytes: int = 2**31
+    """Pixels that may be read ahead: a step's share of the process, where that is less."""
     extend: bool = False
     """Go on with a slide list that has changed; new slides begin with each lane's next window."""
     preset: str | None = None
@@ -61,7 +63,7 @@ class ExportVerb:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder to write; replaced if it exists."""
+    """Folder to write; replaced if it is an export with nothing else in it."""
     best: bool = False
     """Take the teacher that the run has kept as its best (--watch.keep-best of eosin train)."""
     average: int = 1
@@ -78,22 +80,30 @@ class ReportVerb:
 
 def train(args: TrainVerb) -> None:
     from eosin.journey import train_with_progress
+    from eosin.train.machine import warnings_for
+    from eosin.train.out_dir import refuse_folder_of_others
     from eosin.train.site import Site
     from eosin.train.world import is_main_process, own_device
 
     # Refused before slides are looked for, which can take long.
     device = own_device(args.device)
-    config, layout = _fitted(args, is_gpu=device.type == "cuda")
+    if is_main_process():
+        refuse_folder_of_others(args.out_dir)
+    fitted = fit_to_machine(args, is_gpu=device.type == "cuda")
+    if is_main_process():
+        for line in warnings_for(fitted.memory, device, preset=args.preset):
+            logger.warning("warning: %s", line)
     site = Site(
         device=args.device,
         num_threads=args.num_threads,
+        prefetch_bytes=args.prefetch_bytes,
         has_manifest=args.manifest,
         extend=args.extend,
-        layout=layout,
+        layout=fitted.layout,
     )
     chosen = choose(args.slides, args.choice)
     run = train_with_progress(
-        config,
+        fitted.config,
         chosen.entries,
         args.out_dir,
         backend=chosen.backend,
@@ -106,8 +116,21 @@ def train(args: TrainVerb) -> None:
         print(run.path)
 
 
-def _fitted(args: TrainVerb, *, is_gpu: bool) -> tuple[TrainConfig, Layout]:
-    """Return the run fitted to the machine, and say what it needs before it starts."""
+class Fitted(NamedTuple):
+    """A run on a machine."""
+
+    config: TrainConfig
+    layout: Layout
+    memory: MemoryEstimate
+    """Of each device."""
+
+
+def fit_to_machine(args: TrainVerb, *, is_gpu: bool) -> Fitted:
+    """Return the run fitted to the machine, and say what it needs before it starts.
+
+    Raises:
+        ConfigError: If the preset is for other processes, or does not go with other arguments.
+    """
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     config, layout = args.config, args.layout
     if args.preset is None:
@@ -120,7 +143,7 @@ def _fitted(args: TrainVerb, *, is_gpu: bool) -> tuple[TrainConfig, Layout]:
         )
         logger.info("memory of a device, estimated: %s", memory.describe())
         logger.info("learning rate %.3g at a batch of %d", config.peak_lr, config.global_batch)
-        return config, layout
+        return Fitted(config, layout, memory)
     recipe = recipe_config(args.recipe)
     if config.accumulation_steps != recipe.accumulation_steps:
         raise ConfigError(
@@ -142,11 +165,12 @@ def _fitted(args: TrainVerb, *, is_gpu: bool) -> tuple[TrainConfig, Layout]:
         )
     for line in plan.lines:
         logger.info("%s", line)
-    return plan.config, replace(
+    layout = replace(
         layout,
         num_replicas=plan.num_replicas,
         recompute_blocks=layout.recompute_blocks or plan.recompute_blocks,
     )
+    return Fitted(plan.config, layout, plan.memory)
 
 
 def export(args: ExportVerb) -> None:

@@ -2,7 +2,7 @@
 
 Everything here is a `Monitor`; what they return joins `metrics.jsonl`, under these names.
 
-On the bank, a few hundred tiles that the run does not sample (`bank.py`, `bank_watch.py`):
+On the bank, a few hundred tiles of the run's own slides (`bank.py`, `bank_watch.py`):
 
     watch_kde                   log-density of the class tokens; kappa when all are the same
     watch_mean_cosine           of two tiles' class tokens; 1 when all are the same
@@ -14,13 +14,14 @@ On the bank, a few hundred tiles that the run does not sample (`bank.py`, `bank_
     watch_teacher_entropy       of the teacher's choice of a prototype, mean over tiles, in nats
     watch_mean_choice_entropy   of the choice averaged over tiles; equal to the one above when the
                                 teacher says the same of every tile
-    watch_prototype_share       prototypes that are some tile's first, of as many as could be
+    watch_prototype_share       prototypes that some tile chooses, of as many as could be; with
+                                Sinkhorn-Knopp in the targets that it makes of the bank
     watch_prototype_perplexity  how many prototypes the tiles are spread over
     watch_view_retrieval        tiles whose second view finds its first among all first views
     watch_view_overlap          neighbours of a tile that are the same in both views, a share
     watch_site_accuracy         balanced accuracy of kNN on the tissue source site, patients held
                                 out: how much of where a slide was made the features tell
-    watch_site_chance           what guessing would give
+    watch_site_chance           the same with the sites dealt out among the patients, mean of 20
     watch_bank_s                seconds that the look took
 
 On labelled tiles (`labelled_watch.py`):

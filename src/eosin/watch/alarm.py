@@ -80,8 +80,8 @@ class CollapseAlarm(Monitor):
 
         Args:
             config: Of the run; tells when to begin, and what to do.
-            on_collapse: Warn at every such look, or end the run with a CollapseError. The run ends
-                at the step after the look, so that what was seen is in its metrics.
+            on_collapse: Warn at every such look, or end the run with a CollapseError, once what
+                was seen is in its metrics.
             signs: What counts as a collapse.
         """
         self._first_step = first_alarm_step(config)
@@ -94,8 +94,6 @@ class CollapseAlarm(Monitor):
     def step_done(
         self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
     ) -> Mapping[str, float | int]:
-        if self._verdict is not None:
-            raise CollapseError(self._verdict)
         if step < self._first_step or "watch_mean_cosine" not in metrics:
             return {}
         seen = self._signs.seen(metrics)
@@ -110,6 +108,10 @@ class CollapseAlarm(Monitor):
             if self._on_collapse == "stop":
                 self._verdict = verdict
         return {}
+
+    def step_written(self, step: int) -> None:
+        if self._verdict is not None:
+            raise CollapseError(self._verdict)
 
 
 def first_alarm_step(config: TrainConfig) -> int:

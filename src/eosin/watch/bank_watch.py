@@ -108,7 +108,11 @@ class BankWatch(Monitor):
             for number in range(IMAGES_A_TILE)
         )
         temperature = float(metrics["teacher_temperature"])
-        choices = choice_gauges(teacher_logits(model, first.cls), temperature=temperature)
+        choices = choice_gauges(
+            teacher_logits(model, first.cls),
+            temperature=temperature,
+            is_balanced=model.config.losses.centering == "sinkhorn_knopp",
+        )
         views = view_gauges(first.joined, second.joined, num_neighbours=NUM_NEIGHBOURS)
         return {
             **_spread(plain, model.config.losses.kde_kappa),

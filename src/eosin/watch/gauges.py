@@ -8,9 +8,11 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
+
+from eosin.losses.sinkhorn import sinkhorn_knopp
 
 FIRST_RANK, LAST_RANK = 4, 100
 """Eigenvalues that the power law is fitted to, counted from 1: the first few are no part of it, and
@@ -21,6 +23,11 @@ MIN_RANKS = 3
 
 NEGLIGIBLE = 1e-12
 """Eigenvalues below this part of the largest are rounding."""
+
+DECIDED = 2.0
+"""A tile has chosen the prototype that it gives this many times what it gives one on average. With
+less, noise has chosen: even tiles at a mean cosine of 0.9999 nearly all differ in the highest of
+their balanced targets."""
 
 
 class SpreadGauges(NamedTuple):
@@ -110,28 +117,42 @@ class ChoiceGauges(NamedTuple):
     """Of the choice averaged over all tiles; never below `entropy`, and equal to it when the choice
     is the same for every tile, whether that is one prototype or all alike."""
     prototype_share: float
-    """Prototypes that are the first choice of some tile, of as many as could be."""
+    """Prototypes that some tile has chosen, of as many as could be; 0 when no tile has."""
     prototype_perplexity: float
-    """Exponential of the entropy of the first choices: 1 when all tiles have the same one."""
+    """Exponential of the entropy of what tiles have chosen: 1 when it is the same, or nothing."""
 
 
-def choice_gauges(logits: Float[Tensor, "tiles prototypes"], *, temperature: float) -> ChoiceGauges:
+def choice_gauges(
+    logits: Float[Tensor, "tiles prototypes"], *, temperature: float, is_balanced: bool
+) -> ChoiceGauges:
     """Return how a teacher's scores of prototypes, sharpened, are spread.
 
     Args:
         logits: Scores of a bank of tiles, with the centre taken away where there is one.
         temperature: The teacher's.
+        is_balanced: Whether the student's targets are scores after Sinkhorn-Knopp, which takes away
+            what all tiles have in common. Prototypes are then counted in such targets; all
+            processes must ask, with the same scores.
     """
     scaled = logits.float() / temperature
     log_choices = functional.log_softmax(scaled, dim=-1)
     choices = log_choices.exp()
-    firsts = torch.bincount(logits.argmax(dim=-1), minlength=logits.shape[1])
+    # Where all ranks hold the same rows, what is summed over ranks cancels.
+    targets = sinkhorn_knopp(logits, temperature=temperature) if is_balanced else choices
+    firsts = _chosen(targets)
     return ChoiceGauges(
         entropy=float(-(choices * log_choices).sum(dim=-1).mean()),
         mean_entropy=_entropy(choices.mean(dim=0)),
         prototype_share=int((firsts > 0).sum()) / min(logits.shape),
-        prototype_perplexity=math.exp(_entropy(firsts / len(logits))),
+        prototype_perplexity=math.exp(_entropy(firsts / firsts.sum().clamp(min=1))),
     )
+
+
+def _chosen(targets: Float[Tensor, "tiles prototypes"]) -> Int64[Tensor, " prototypes"]:
+    """Return how many tiles have chosen each prototype."""
+    num_prototypes = targets.shape[1]
+    highest, first = targets.max(dim=-1)
+    return torch.bincount(first[highest >= DECIDED / num_prototypes], minlength=num_prototypes)
 
 
 class ViewGauges(NamedTuple):

@@ -1,4 +1,4 @@
-"""When a run is looked at: rarely enough to cost next to nothing."""
+"""When a run is looked at: rarely enough to cost next to nothing, unless it is short."""
 
 import math
 from dataclasses import dataclass
@@ -13,8 +13,12 @@ TARGET_SHARE = 0.01
 slower than its arithmetic by the time for gauges and gathering, which leaves it below 2 % of the
 time."""
 
+MIN_LOOKS = 10
+"""A run is looked at this often at least, whatever it costs: a collapse shows at two looks in a row
+only, and shall show before a short run is over."""
+
 ROUND_STEPS = 50
-"""Looks are spaced by multiples of this many steps, so that curves of different runs line up."""
+"""Looks of long runs are spaced by multiples of this, so that their curves line up."""
 
 
 @final
@@ -46,4 +50,5 @@ def cheap_spacing(config: TrainConfig, num_images: int) -> int:
     """
     look = num_images * backbone_flops(config.model, config.data.global_px)
     steps = look / (TARGET_SHARE * step_flops(config))
-    return max(1, math.ceil(steps / ROUND_STEPS)) * ROUND_STEPS
+    cheap = max(1, math.ceil(steps / ROUND_STEPS)) * ROUND_STEPS
+    return min(cheap, max(1, config.steps // MIN_LOOKS))

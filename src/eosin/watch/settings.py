@@ -9,7 +9,18 @@ from eosin.errors import ConfigError
 MIN_BANK = 16
 """Fewer tiles have no spectrum to speak of."""
 
-_OF_LABELLED = ("watch_knn_accuracy", "watch_knn_balanced_accuracy")
+OF_BANK = (
+    "watch_feature_std",
+    "watch_rankme",
+    "watch_prototype_share",
+    "watch_prototype_perplexity",
+    "watch_view_retrieval",
+    "watch_view_overlap",
+)
+"""Metrics of the bank of which more is better."""
+
+OF_LABELLED = ("watch_knn_accuracy", "watch_knn_balanced_accuracy")
+"""Metrics of labelled tiles, of which more is better too."""
 
 
 @final
@@ -18,7 +29,8 @@ class Watch:
     """What is looked at while a run goes on, and who is told. It changes no number of the run."""
 
     every_steps: int | None = None
-    """Steps between two looks; when None as many as make looks about one percent of the run."""
+    """Steps between two looks; when None as many as make looks about one percent of the run, and of
+    a short run a tenth of its steps."""
     bank_tiles: int = 256
     """Tiles of the run's slides that the teacher is gauged on; 0 gauges none."""
     labelled_dir: Path | None = None
@@ -29,8 +41,8 @@ class Watch:
     on_collapse: Literal["warn", "stop"] = "warn"
     """What to do when the bank shows a collapse at two looks in a row."""
     keep_best: str | None = None
-    """Metric of which the highest value's teacher is kept, such as watch_knn_accuracy; tiles that
-    have chosen it are no test of it any more."""
+    """Metric of which the highest value's teacher is kept, such as watch_knn_accuracy (a wrong one
+    lists them all); tiles that have chosen it are no test of it any more."""
     tensorboard: bool = False
     """Whether to write metrics for TensorBoard, into the run's folder."""
     wandb_project: str | None = None
@@ -47,8 +59,22 @@ class Watch:
             raise ConfigError(
                 f"watch.labelled_max_tiles={self.labelled_max_tiles} must be at least 2"
             )
-        if self.keep_best in _OF_LABELLED and self.labelled_dir is None:
+        self._check_keep_best()
+
+    def _check_keep_best(self) -> None:
+        if self.keep_best is None:
+            return
+        if self.keep_best not in OF_BANK + OF_LABELLED:
+            raise ConfigError(
+                f"watch.keep_best={self.keep_best!r} is no metric of which more is better; choose "
+                f"of {', '.join(OF_BANK + OF_LABELLED)}"
+            )
+        if self.keep_best in OF_LABELLED and self.labelled_dir is None:
             raise ConfigError(
                 f"watch.keep_best={self.keep_best!r} is measured on labelled tiles; give "
                 "watch.labelled_dir"
+            )
+        if self.keep_best in OF_BANK and not self.bank_tiles:
+            raise ConfigError(
+                f"watch.keep_best={self.keep_best!r} is measured on the bank; give watch.bank_tiles"
             )
