@@ -1,6 +1,7 @@
 """What the command line says and does around a run: machines, weights, stops, and which teacher."""
 
 import logging
+import signal
 from pathlib import Path
 
 import pytest
@@ -184,8 +185,14 @@ def test_a_run_that_is_asked_to_stop_exits_with_75_and_goes_on(
     phantoms: list[Path],
     monkeypatch: pytest.MonkeyPatch,
 ):
+    one_step = loop.train_step
+
+    def step_while_a_signal_comes(*arguments: object) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        return one_step(*arguments)
+
     with monkeypatch.context() as patch:
-        patch.setattr(loop.StopRequest, "requested", property(lambda _: True))
+        patch.setattr(loop, "train_step", step_while_a_signal_comes)
         code, _, talk = train(capsys, phantoms, tmp_path / "run")
     assert code == EXIT_INTERRUPTED
     assert "saved after 1 steps; give the same command to go on" in talk
