@@ -44,13 +44,14 @@ class StopRequest:
         Args:
             wait: Can be left anywhere; what it works with is not used again after that.
         """
-        self._is_waiting = True
         try:
-            return None if self.requested else wait()
-        except _WaitLeftError:
+            self._is_waiting = True
+            try:
+                return None if self.requested else wait()
+            finally:
+                self._is_waiting = False
+        except _WaitLeftError:  # of the last moment before the wait is over, too
             return None
-        finally:
-            self._is_waiting = False
 
     def listen(self) -> None:
         """Begin to note signals down, where that shall be later than what is closed at the end."""
