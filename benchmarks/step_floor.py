@@ -7,6 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 SIDE = {"cpu": 2048, "cuda": 8192}
+NUM_PRODUCTS = 16
+"""One after another, so that cores that were idle before are awake for most of them."""
 
 
 def attention_flops(query: tuple[int, ...], key: tuple[int, ...], *_: object, **__: object) -> int:
@@ -38,10 +40,11 @@ class LargeProducts:
     def __init__(self, dtype: torch.dtype, device: str = "cpu"):
         self.device = device
         self.a = torch.randn(SIDE[device], SIDE[device], device=device).to(dtype)
-        self.flops = 2 * SIDE[device] ** 3
+        self.flops = NUM_PRODUCTS * 2 * SIDE[device] ** 3
 
     def step(self, _: object = None) -> None:
-        _ = self.a @ self.a
+        for _ in range(NUM_PRODUCTS):
+            self.a @ self.a
 
 
 def seconds(action: Callable[[], object], device: str) -> tuple[float, float]:

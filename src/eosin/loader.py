@@ -12,7 +12,7 @@ that. For training loops of your own there is `eosin.dataset`.
 import inspect
 import itertools
 import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import final
@@ -27,7 +27,7 @@ from eosin.augment.views import DeviceViews
 from eosin.errors import ConfigError
 from eosin.masking import BlockMasking
 from eosin.pipeline import PatchPipeline
-from eosin.stream.ahead import Stop, map_ahead
+from eosin.stream.ahead import Leaving, Stop, map_ahead
 from eosin.stream.result import PatchResult
 from eosin.transforms.parameters import read_nested
 from eosin.views import GLOBAL, LOCAL
@@ -127,6 +127,7 @@ def train_batches(
     masking: BlockMasking,
     device_views: DeviceViews | None = None,
     is_pinned: bool = False,
+    is_left: Callable[[], bool] | None = None,
 ) -> Generator[tuple[Batch, ...]]:
     """Yield the parts of each of a range of steps, ahead of which the pipeline's threads work.
 
@@ -142,6 +143,8 @@ def train_batches(
         masking: Of the global crops.
         device_views: Cuts the views that the pipeline only drew; crops are then on its device.
         is_pinned: Whether batches lie where a GPU copies them from while others compute.
+        is_left: Asked now and then while a step is waited for; once it says yes, there are no more.
+            Never asked with a pipeline without threads.
 
     Raises:
         ConfigError: If the pipeline ends, its lanes cannot be shared, or its views are not uint8.
@@ -163,7 +166,8 @@ def train_batches(
         is_pinned=is_pinned,
     )
     num_threads = min(pipeline.num_threads, 1)
-    ahead = map_ahead(assemble, steps, num_threads=num_threads, depth=1, on_end=stop.ask)
+    leaving = Leaving(stop.ask, is_left)
+    ahead = map_ahead(assemble, steps, num_threads=num_threads, depth=1, leaving=leaving)
     try:
         for parts in ahead:
             yield tuple(_batch(part, device_views) for part in parts)

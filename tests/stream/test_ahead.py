@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from eosin.errors import ConfigError, StreamStalledError
-from eosin.stream.ahead import ByteBound, Stop, Watch, map_ahead
+from eosin.stream import ahead
+from eosin.stream.ahead import ByteBound, Leaving, Stop, Watch, map_ahead
 from eosin.stream.watch import Activities, Patience
 
 
@@ -225,17 +226,48 @@ def test_a_stop_that_comes_first_lets_no_stream_begin():
 def test_what_calls_wait_for_is_ended_before_they_are():
     release, num_alive = threading.Event(), []
 
-    def end():
+    def end(join_s):
         num_alive.append(len(alive()))
         release.set()
 
     def call(key):
         return key if key == 0 else release.wait(20)
 
-    values = map_ahead(call, count(), num_threads=1, depth=1, on_end=end)
+    values = map_ahead(call, count(), num_threads=1, depth=1, leaving=Leaving(end))
     next(values)
     values.close()
     assert num_alive == [1]
+    assert alive() == []
+
+
+def test_a_wait_that_is_left_ends_the_stream_and_hardly_waits_for_what_hangs():
+    release, given_s = threading.Event(), []
+
+    def call(key):
+        return key if key == 0 else release.wait(20)
+
+    leaving = Leaving(given_s.append, lambda: True)
+    values = map_ahead(call, count(), num_threads=1, depth=1, leaving=leaving)
+    found = list(values)
+    was_hanging = len(alive())
+    release.set()
+    # A value that is there is no wait.
+    assert found in ([0], [])
+    assert was_hanging == 1
+    assert given_s == [ahead._LEFT_JOIN_S]
+
+
+def test_values_that_are_waited_for_come_where_nobody_leaves():
+    asked = []
+
+    def slow(key):
+        time.sleep(0.25)
+        return key
+
+    leaving = Leaving(lambda join_s: None, lambda: asked.append(True) or False)
+    values = map_ahead(slow, range(2), num_threads=1, depth=1, leaving=leaving)
+    assert list(values) == [0, 1]
+    assert asked
     assert alive() == []
 
 

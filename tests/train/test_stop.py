@@ -19,7 +19,7 @@ from eosin.train.checkpoint import list_checkpoints
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
-from eosin.train.signals import ASKS_TO_STOP
+from eosin.train.signals import ASKS_TO_STOP, StopRequest
 from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
 from ranks import on_ranks
@@ -43,18 +43,26 @@ def stop_while_waiting(
     """Let a step's batch take long, and ask this process to stop while it waits for it."""
     original = loop._batches
 
-    def slow(session: Session) -> Iterator[tuple[Batch, ...]]:
-        for parts in original(session):
+    def slow(session: Session, stop: StopRequest) -> Iterator[tuple[Batch, ...]]:
+        for parts in original(session, stop):
             if parts[0].step == before_step:
                 if is_asked and not is_slow:
                     ask_to_stop()
                 if is_asked and is_slow:
                     threading.Timer(0.1, ask_to_stop).start()
                 if is_slow:
-                    threading.Event().wait(SLOW_S)
+                    wait_or_leave(stop)
+                    return
             yield parts
 
     monkeypatch.setattr(loop, "_batches", slow)
+
+
+def wait_or_leave(stop: StopRequest) -> None:
+    """Wait as `train_batches` does."""
+    begin_s = time.monotonic()
+    while not stop.requested and time.monotonic() - begin_s < SLOW_S:
+        time.sleep(0.01)
 
 
 def saved_in(folder: Path) -> list[str]:

@@ -26,6 +26,10 @@ Value = TypeVar("Value")
 _THREAD_NAME = "eosin-ahead"
 _JOIN_S = 5.0
 """Seconds that the end of a stream waits for calls that are still running."""
+_LEFT_JOIN_S = 0.5
+"""The same where somebody has something more urgent to do, such as to save before it is killed."""
+_ASK_EVERY_S = 0.1
+"""Seconds between two questions whether a wait is left."""
 
 
 @final
@@ -35,23 +39,27 @@ class Stop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_asked = False
-        self._end: Callable[[], None] | None = None
+        self._end: Callable[[float], None] | None = None
 
-    def ask(self) -> None:
-        """End the stream, or see to it that it does not begin; the other thread gets an error."""
+    def ask(self, join_s: float = _JOIN_S) -> None:
+        """End the stream, or see to it that it does not begin; the other thread gets an error.
+
+        Args:
+            join_s: Seconds that calls which are still running are waited for.
+        """
         with self._lock:
             self._is_asked = True
             end = self._end
         if end is not None:
-            end()
+            end(join_s)
 
-    def ends(self, end: Callable[[], None]) -> None:
+    def ends(self, end: Callable[[float], None]) -> None:
         """Take what ends the stream; it is called at once where the stop came before."""
         with self._lock:
             self._end = end
             is_late = self._is_asked
         if is_late:
-            end()
+            end(_JOIN_S)
 
 
 @final
@@ -72,6 +80,17 @@ class ByteBound(Generic[Value]):
     size_of: Callable[[Value], int]
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """How to leave a stream whose calls wait for another one."""
+
+    end_other: Callable[[float], None]
+    """Ends the other one; called before threads are waited for, with the seconds that they will."""
+    is_asked: Callable[[], bool] | None = None
+    """Asked now and then while a value is waited for; once it says yes, there are no more."""
+
+
 def map_ahead(
     function: Callable[[Key], Value],
     keys: Iterable[Key],
@@ -81,7 +100,7 @@ def map_ahead(
     bound: ByteBound[Value] | None = None,
     watch: Watch | None = None,
     stop: Stop | None = None,
-    on_end: Callable[[], None] | None = None,
+    leaving: Leaving | None = None,
 ) -> Generator[Value]:
     """Yield `function(key)` for each key in order, working up to `depth` keys ahead.
 
@@ -97,7 +116,7 @@ def map_ahead(
             far, so values that grow may exceed it by one a thread; the next is made in any case.
         watch: Who to name when a call does not return; without threads it is only reported.
         stop: For another thread than the one that takes the values; nothing without threads.
-        on_end: Called before threads are waited for, to end what their calls may wait for.
+        leaving: Where calls wait for another stream; for values without a watch.
 
     Raises:
         StreamStalledError: If the next value is not there after the watch's patience, or will not
@@ -107,14 +126,17 @@ def map_ahead(
         with watched(watch.activities, watch.patience) if watch else nullcontext():
             yield from map(function, keys)
         return
-    workers = _Workers(function, num_threads, bound, on_end)
+    workers = _Workers(function, num_threads, bound, leaving)
     if stop is not None:
         stop.ends(workers.close)
     remaining = iter(keys)
     try:
         pending = deque(workers.submit(key) for key in islice(remaining, depth))
         while pending:
-            value = workers.take(pending.popleft(), watch)
+            job = pending.popleft()
+            if leaving is not None and workers.leaves(job, leaving):
+                return
+            value = workers.take(job, watch)
             pending.extend(workers.submit(key) for key in islice(remaining, 1))
             yield value
     finally:
@@ -144,11 +166,11 @@ class _Workers(Generic[Key, Value]):
         function: Callable[[Key], Value],
         num_threads: int,
         bound: ByteBound[Value] | None,
-        on_end: Callable[[], None] | None,
+        leaving: Leaving | None,
     ) -> None:
         self._function = function
         self._bound = bound
-        self._on_end = on_end
+        self._leaving = leaving
         self._todo: SimpleQueue[_Job[Key, Value] | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -173,6 +195,14 @@ class _Workers(Generic[Key, Value]):
         self._num_submitted += 1
         self._todo.put(job)
         return job
+
+    def leaves(self, job: "_Job[Key, Value]", leaving: Leaving) -> bool:
+        """Wait until a job is done; return whether its value is not waited for any more."""
+        while not self._wait(job, _ASK_EVERY_S):
+            if leaving.is_asked is not None and leaving.is_asked():
+                self._join_s = _LEFT_JOIN_S
+                return True
+        return False
 
     def take(self, job: "_Job[Key, Value]", watch: Watch | None) -> Value:
         """Return a job's value when it is there, or raise what its call raised.
@@ -208,8 +238,9 @@ class _Workers(Generic[Key, Value]):
             # The error's traceback holds this frame; a circle would keep slides open.
             del job
 
-    def close(self) -> None:
+    def close(self, join_s: float | None = None) -> None:
         """Take no more jobs, and wait for those that are running; once, whoever closes first."""
+        join_s = self._join_s if join_s is None else join_s
         with self._changed:
             if self._is_closed:
                 return
@@ -217,9 +248,9 @@ class _Workers(Generic[Key, Value]):
             self._changed.notify_all()
         for _ in self._threads:
             self._todo.put(None)
-        if self._on_end is not None:
-            self._on_end()
-        deadline = time.monotonic() + self._join_s
+        if self._leaving is not None:
+            self._leaving.end_other(join_s)
+        deadline = time.monotonic() + join_s
         for thread in self._threads:
             # The garbage collector may close a stream from one of its own threads.
             if thread is not threading.current_thread():

@@ -105,7 +105,7 @@ def _run_steps(session: Session, monitors: Sequence[Monitor], stop: StopRequest)
     schedules = RateSchedules(config)
     num_skipped = session.num_skipped
     num_done = num_saved = session.first_step
-    for parts, wait_s in _timed(_batches(session), session, stop):
+    for parts, wait_s in _timed(_batches(session, stop), session, stop):
         step, step_start = parts[0].step, time.perf_counter()
         rates = schedules.at(step)
         measured = _stepped(session, parts, rates)
@@ -144,7 +144,7 @@ def _stepped(session: Session, parts: Sequence[Batch], rates: Rates) -> dict[str
         ) from error
 
 
-def _batches(session: Session) -> Iterator[tuple[Batch, ...]]:
+def _batches(session: Session, stop: StopRequest) -> Iterator[tuple[Batch, ...]]:
     config = session.config
     return train_batches(
         session.pipeline,
@@ -154,6 +154,7 @@ def _batches(session: Session) -> Iterator[tuple[Batch, ...]]:
         masking=config.masking,
         device_views=session.device_views,
         is_pinned=session.world.device.type == "cuda",
+        is_left=lambda: stop.requested,
     )
 
 
@@ -211,7 +212,7 @@ def _timed(
     """
     while True:
         wait_start = time.perf_counter()
-        parts = stop.unless_requested(lambda: next(batches, None))
+        parts = None if stop.requested else next(batches, None)
         if _any_asks_to_stop(session, stop) or parts is None:
             return
         yield parts, time.perf_counter() - wait_start

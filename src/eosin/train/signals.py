@@ -1,23 +1,18 @@
 """Signals that ask a run to stop: it ends its step and saves, where a signal would end it at once.
 
-A wait for slides, which can take minutes, is left. Slurm sends SIGTERM, or what `--signal` names,
-before it takes a node away; Ctrl-C is SIGINT.
+They are only noted down: an error raised out of a handler would leave locks and files half way.
+Slurm sends SIGTERM, or what `--signal` names, before it takes a node away; Ctrl-C is SIGINT.
 """
 
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import TypeVar, final
+from typing import final
 
-T = TypeVar("T")
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
 ASKS_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-
-
-class _WaitLeftError(BaseException):
-    """Leaves a wait; whoever reads slides survives any `Exception` and must not survive this."""
 
 
 @final
@@ -31,27 +26,11 @@ class StopRequest:
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
         self._before: dict[signal.Signals, _Handler] = {}
-        self._is_waiting = False
 
     @property
     def requested(self) -> bool:
         """Whether the run shall stop after this step."""
         return self._received is not None
-
-    def unless_requested(self, wait: Callable[[], T]) -> T | None:
-        """Return what is waited for; None as soon as the run shall stop, though it is not there.
-
-        Args:
-            wait: Can be left anywhere; what it works with is not used again after that.
-        """
-        try:
-            self._is_waiting = True
-            try:
-                return None if self.requested else wait()
-            finally:
-                self._is_waiting = False
-        except _WaitLeftError:  # of the last moment before the wait is over, too
-            return None
 
     def listen(self) -> None:
         """Begin to note signals down, where that shall be later than what is closed at the end."""
@@ -79,7 +58,3 @@ class StopRequest:
         if number == signal.SIGINT and self._received is signal.SIGINT:
             raise KeyboardInterrupt
         self._received = signal.Signals(number)
-        if self._is_waiting:
-            # Once: what the wait then closes must not be left half closed by the next signal.
-            self._is_waiting = False
-            raise _WaitLeftError
