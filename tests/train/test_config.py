@@ -25,6 +25,10 @@ def test_the_learning_rate_follows_the_square_root_of_the_batch():
     [
         ({"steps": 0}, "steps=0"),
         ({"global_batch": 1}, "global_batch=1"),
+        (
+            {"checkpoint_every_steps": 3, "keep_every_steps": 10},
+            r"keep_every_steps=10 .* checkpoint_every_steps=3, or 0; give --keep-every-steps 9 ",
+        ),
         ({"global_batch": 5}, "data.num_lanes=2"),
         ({"optim": OptimConfig(base_lr=1.0, warmup_steps=9)}, "optim.warmup_steps=9"),
         ({"optim": replace(OPTIM, freeze_last_layer_steps=4)}, "optim.freeze_last_layer_steps=4"),

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eosin.errors import CheckpointError
+from eosin.errors import CheckpointError, InputError
 from eosin.stream.manifest import read_manifest
 from eosin.train import begin
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
 from eosin.train.monitors import Monitor
+from eosin.train.out_dir import refuse_folder_of_others
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
@@ -88,6 +89,21 @@ def test_a_start_that_failed_at_its_first_step_leaves_the_folder_to_other_settin
     indices = read_manifest(run.manifest)["index"].to_pylist()
     assert indices == list(range(2 * OTHER.global_batch))
     assert (out / "masks" / "mine").exists()
+
+
+def test_weights_that_do_not_fit_leave_a_start_that_failed_as_it_was(
+    tmp_path: Path, phantoms: list[Path]
+):
+    fail_at(0, CONFIG, phantoms, tmp_path / "run")
+    (tmp_path / "run" / "report.html").touch()
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        train(
+            *(replace(OTHER, start="run"), phantoms, tmp_path / "run"),
+            site=CPU,
+            weights=tmp_path / "run",
+        )
+    assert RunFolder(tmp_path / "run").train_config == CONFIG
+    refuse_folder_of_others(tmp_path / "run")
 
 
 def test_precision_is_decided_anew_after_a_start_that_failed(

@@ -44,8 +44,9 @@ def test_a_model_of_hugging_face_is_no_run_though_it_has_settings(tmp_path: Path
 def test_what_a_run_makes_before_its_settings_hidden_files_and_logs_do_not_count(tmp_path: Path):
     with RunFolder(tmp_path).locked():
         pass
-    (tmp_path / "crashes").mkdir()
-    for name in (".DS_Store", "train.log", "nohup.out"):
+    for name in ("crashes", "wandb"):
+        (tmp_path / name).mkdir()
+    for name in (".DS_Store", "train.log", "nohup.out", "report.html", "bank.npz"):
         (tmp_path / name).touch()
     refuse_folder_of_others(tmp_path)
     (tmp_path / "slides.log").mkdir()

@@ -23,14 +23,15 @@ while true; do sleep 0.02; done
 """
 
 SRUN_THAT_RUNS_THE_STEP = """#!/bin/bash
-export SLURM_PROCID=5 SLURM_LOCALID=1 SLURM_NTASKS=8
+export SLURM_PROCID=5 SLURM_LOCALID=1 SLURM_NTASKS=8 SLURM_NTASKS_PER_NODE=4
 [ "$1 $2 $3" = "--kill-on-bad-exit=0 --wait=60 --cpus-per-task=12" ] || exit 9
 shift 3
 exec "$@"
 """
 
 PYTHON = """#!/bin/bash
-echo "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR $MASTER_PORT" > "$FOLDER/environment"
+ranks="$RANK $LOCAL_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE"
+echo "$ranks $MASTER_ADDR $MASTER_PORT" > "$FOLDER/environment"
 printf '%s\\n' "$@" > "$FOLDER/arguments"
 """
 
@@ -144,6 +145,6 @@ def test_every_process_learns_its_rank_and_gets_the_arguments_as_they_were_given
         python=PYTHON,
     )
     assert script.wait(TIMEOUT_S) == 0
-    assert seen(tmp_path, "environment") == "5 1 8 node1 20001\n"
+    assert seen(tmp_path, "environment") == "5 1 8 4 node1 20001\n"
     expected = ["-m", "eosin", "train", "nano_cpu", "/data/my slides", "--out-dir", "runs/a"]
     assert (seen(tmp_path, "arguments") or "").splitlines() == expected

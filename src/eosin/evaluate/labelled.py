@@ -136,3 +136,21 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
+
+
+def require_same_classes(folder: Path, train: LabelledTiles, test: LabelledTiles) -> None:
+    """Refuse two parts of a folder that have other classes.
+
+    Raises:
+        InputError: If one has a class that the other has not.
+    """
+    known, asked = set(train.class_names), set(test.class_names)
+    only = [
+        f"{', '.join(sorted(names))} only in {part}/"
+        for part, names in (("train", known - asked), ("test", asked - known))
+        if names
+    ]
+    if only:
+        raise InputError(
+            f"{folder} has the classes {' and '.join(only)}; give both the same class folders"
+        )

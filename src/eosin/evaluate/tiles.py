@@ -10,7 +10,7 @@ from eosin.embed.encoder import Encoder
 from eosin.embed.extract import embed_images
 from eosin.errors import InputError
 from eosin.evaluate.comparison import ModelComparison, compare_models
-from eosin.evaluate.labelled import LabelledFeatures, LabelledTiles
+from eosin.evaluate.labelled import LabelledFeatures, LabelledTiles, require_same_classes
 from eosin.progress import progress_bar
 from eosin.transforms.resize import resize
 
@@ -33,16 +33,7 @@ def list_tiles(data_dir: Path) -> TileSplit:
         InputError: If the folders are not there, or their classes differ.
     """
     train, test = (LabelledTiles.from_folder(data_dir / part) for part in ("train", "test"))
-    known, asked = set(train.class_names), set(test.class_names)
-    only = [
-        f"{', '.join(sorted(names))} only in {part}/"
-        for part, names in (("train", known - asked), ("test", asked - known))
-        if names
-    ]
-    if only:
-        raise InputError(
-            f"{data_dir} has the classes {' and '.join(only)}; give both the same class folders"
-        )
+    require_same_classes(data_dir, train, test)
     return TileSplit(data_dir, train, test)
 
 

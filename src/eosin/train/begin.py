@@ -191,15 +191,15 @@ def _lock(run: RunFolder, config: TrainConfig, stack: ExitStack) -> bool:
     run.crash_log.take_stock()
     if run.exists() and run.has_trained():
         run.claim(to_plain(config))
-    elif run.exists():
-        # As when the bank could not be drawn: no other start shall be bound to its settings.
-        logger.info("nothing was trained in %s yet, so that it begins anew", run.path)
-        run.forget_start()
     return not list_checkpoints(run.checkpoints)
 
 
 def _claim(run: RunFolder, config: TrainConfig, start: Mapping[str, object] | None) -> None:
     # Only now, so that weights that do not fit leave no run behind.
+    if run.exists() and not run.has_trained():
+        # As when the bank could not be drawn: no other start shall be bound to its settings.
+        logger.info("nothing was trained in %s yet, so that it begins anew", run.path)
+        run.forget_start()
     run.claim(to_plain(config))
     if start is not None:
         run.write_start(start)

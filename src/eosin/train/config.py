@@ -228,10 +228,12 @@ class TrainConfig:
         for name in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.keep_every_steps < 0 or self.keep_every_steps % self.checkpoint_every_steps:
+        every = self.checkpoint_every_steps
+        if self.keep_every_steps < 0 or self.keep_every_steps % every:
             raise ConfigError(
                 f"keep_every_steps={self.keep_every_steps} must be a multiple of "
-                f"checkpoint_every_steps={self.checkpoint_every_steps}, or 0"
+                f"checkpoint_every_steps={every}, or 0; give --keep-every-steps "
+                f"{max(1, self.keep_every_steps // every) * every} as well"
             )
         self._check_batch()
         self._check_beginnings()

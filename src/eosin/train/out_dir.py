@@ -6,11 +6,10 @@ Looked at by the command line before anything is written; `RunFolder.claim` comp
 from pathlib import Path
 
 from eosin.errors import ConfigError
-from eosin.train.run_folder import RunFolder
+from eosin.train.run_folder import BEFORE_CONFIG, OF_A_START, RunFolder
 
-_BEFORE_CONFIG = frozenset({"checkpoints", "crashes", "manifest", "masks", "quarantine.jsonl"})
-"""What training makes before `config.json`: of a run that was stopped there, or of another process
-that was faster."""
+_OURS = (BEFORE_CONFIG | {*OF_A_START, "report.html", "wandb"}) - {"config.json"}
+"""Names of what a run makes; models of Hugging Face have a config.json too."""
 _LOG_SUFFIXES = frozenset({".err", ".log", ".out"})
 """Of what people let a run's own talk go to, before it has begun."""
 _MAX_NAMED = 3
@@ -41,4 +40,4 @@ def refuse_folder_of_others(out_dir: Path) -> None:
 
 def _is_ours(path: Path) -> bool:
     is_log = path.suffix in _LOG_SUFFIXES and path.is_file()
-    return path.name.startswith(".") or path.name in _BEFORE_CONFIG or is_log
+    return path.name.startswith(".") or path.name in _OURS or is_log

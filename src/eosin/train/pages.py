@@ -21,7 +21,8 @@ def kept_pages(device: torch.device) -> Iterator[None]:
     """Keep the memory that the process frees until the end; then all that is free is returned.
 
     So the process stays as large as it was at its peak. Does nothing where tensors are not on the
-    CPU, and where the C library is not glibc.
+    CPU, and where the C library is not glibc. Afterwards glibc has its usual limits, but no longer
+    raises them by itself, nor has it those of MALLOC_ variables.
     """
     libc = _glibc() if device.type == "cpu" else None
     if libc is None:

@@ -33,12 +33,16 @@ from eosin.train.versions import versions_here
 
 logger = logging.getLogger(__name__)
 
-_OF_A_START = (
+BEFORE_CONFIG = frozenset({"checkpoints", "crashes", "masks", "quarantine.jsonl"})
+"""What training makes before `config.json`, of a run that was stopped there or of another process
+that was faster; it holds under any settings."""
+OF_A_START = (
     *("bank.npz", "best", "manifest", "tensorboard", "wandb.json", "quarantine.json"),
     *("start.json", "recipe.json", "slides.json", "backend.json", "versions.json"),
     *("metrics.jsonl", "nonfinite.jsonl"),  # empty ones
     "config.json",  # last, as it says that the others may be there
 )
+"""What depends on the settings of a run, of monitors too, and goes with a start that failed."""
 Number = float | int
 
 
@@ -79,7 +83,7 @@ class RunFolder:
 
     def forget_start(self) -> None:
         """Give up a claim, with what depends on its settings; for a run that has not trained."""
-        for path in (self.path / name for name in _OF_A_START):
+        for path in (self.path / name for name in OF_A_START):
             if path.is_dir():
                 shutil.rmtree(path)
             else:

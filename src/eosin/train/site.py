@@ -5,6 +5,9 @@ from typing import final
 
 from eosin.tissue.store import MaskStore
 
+PREFETCH_BYTES = 2**31
+"""Of `Site.prefetch_bytes` where nobody says."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +33,7 @@ class Site:
     """`cpu`, `cuda`, `cuda:1`, ...; `auto` takes a GPU when there is one."""
     num_threads: int = 2
     """Threads that read patches ahead, in each process."""
-    prefetch_bytes: int = 2**31
+    prefetch_bytes: int = PREFETCH_BYTES
     """Pixels that may be read ahead in each process: its share of a step, or 16 patches a thread,
     where that is less. As much as a step's share is there three times more: in the step that is
     trained on, and in the next one while it is put together."""

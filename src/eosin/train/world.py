@@ -92,7 +92,8 @@ class World:
     def _reduce(self, values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
         if self.size == 1:
             return values
-        reduced = values.detach().clone().to(self.device)
+        # Where it is: what is on the CPU travels by gloo, and no GPU is waited for.
+        reduced = values.detach().clone()
         dist.all_reduce(reduced, operation)
         return reduced
 

@@ -13,7 +13,7 @@ from eosin.recipes import recipe_config
 from eosin.train.config import TrainConfig
 from eosin.train.memory import MemoryEstimate, estimate_memory
 from eosin.train.presets import PRESETS, apply_preset
-from eosin.train.site import Layout
+from eosin.train.site import PREFETCH_BYTES, Layout
 from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
 from eosin.watch.settings import Watch
 
@@ -38,7 +38,7 @@ class TrainVerb:
     """cpu, cuda, cuda:1, ...; auto takes a GPU when there is one."""
     num_threads: int = 2
     """Threads that read patches ahead."""
-    prefetch_bytes: int = 2**31
+    prefetch_bytes: int = PREFETCH_BYTES
     """Pixels that may be read ahead: a step's share of the process, where that is less."""
     extend: bool = False
     """Go on with a slide list that has changed; new slides begin with each lane's next window."""

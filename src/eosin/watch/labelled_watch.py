@@ -21,7 +21,7 @@ from eosin.catalog.tcga import tcga_columns
 from eosin.errors import ConfigError, InputError
 from eosin.evaluate.folds import grouped_folds
 from eosin.evaluate.knn import Knn
-from eosin.evaluate.labelled import LabelledTiles
+from eosin.evaluate.labelled import LabelledTiles, require_same_classes
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import is_main_process
@@ -79,11 +79,7 @@ class LabelledSet:
                 )
             return cls(known=known, asked=None, folds=folds)
         known, asked = (_thinned(_listed(folder / part), max_tiles) for part in ("train", "test"))
-        if known.class_names != asked.class_names:
-            raise InputError(
-                f"{folder}: train has the classes {', '.join(known.class_names)} and test "
-                f"{', '.join(asked.class_names)}; give both the same"
-            )
+        require_same_classes(folder, known, asked)
         return cls(known=known, asked=asked, folds=None)
 
     @property
