@@ -1,5 +1,6 @@
 """What all tests share: hypothesis that looks at the same examples each time, and small slides."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,12 @@ from eosin.phantom import write_phantoms
 
 settings.register_profile("eosin", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("eosin")
+
+
+def pytest_configure() -> None:
+    # A shell lets what it runs in the background ignore Ctrl-C, and with it what tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -274,10 +274,8 @@ def test_values_that_are_waited_for_come_where_nobody_leaves():
 # The end of a process
 
 PROGRAM = """
-import signal, sys, time
+import sys, time
 sys.path[:0] = [{tests!r}]
-# A shell lets what it runs in the background ignore Ctrl-C, and with it this test.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from made_slides import synthetic_pipeline
 print("begun", flush=True)
 for result in synthetic_pipeline(cycle=True, num_threads=3):

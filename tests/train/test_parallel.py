@@ -50,6 +50,7 @@ def batch_of(config: TrainConfig, step: int) -> Batch:
             data.num_local * num, data.crop_size("local"), data.crop_size("local"), 3
         ).byte(),
         masks=masks,
+        hidden=masks.flatten().nonzero().squeeze(1),
     )
 
 
