@@ -17,6 +17,7 @@ from eosin.backends.base import Slide
 from eosin.catalog import SlideWeights, list_slides
 from eosin.errors import InputError
 from eosin.plain import to_plain
+from eosin.report import preview
 from eosin.report import run as report
 from eosin.report import stream
 from eosin.report.pictures import Tile
@@ -24,6 +25,7 @@ from eosin.report.run import write_run_report
 from eosin.report.stream import sample_stream, stream_sections
 from eosin.tissue.hsv import HSVTissueDetector
 from eosin.tissue.mask import TissueMask
+from eosin.tissue.store import MaskStore
 from eosin.train.loop import train
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
@@ -97,6 +99,19 @@ def test_masks_that_were_elsewhere_are_looked_for_once_and_kept(
     assert looked_at == once
     write_run_report(run_path)
     assert looked_at == once
+
+
+def test_a_preview_takes_the_masks_of_a_scan(
+    run_path: Path, looked_at: Counter[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(preview, "sample_stream", partial(sample_stream, num_samples=12))
+    run = RunFolder(run_path)
+    page, masks = run_path / "preview.html", MaskStore(run.masks)
+    write_preview = partial(preview.write_preview, page, run.train_config, run.entries, run.backend)
+    write_preview(title="tiny", mask_store=masks)
+    assert not looked_at
+    write_preview(title="tiny")
+    assert looked_at
 
 
 def test_a_slide_that_killed_a_process_of_the_run_is_not_read_again(

@@ -7,6 +7,7 @@ from eosin.catalog import SlideEntry, Slides
 from eosin.plain import to_plain
 from eosin.report.page import Page, Section, configuration, write_page
 from eosin.report.stream import sample_stream, stream_sections
+from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
 
 
@@ -17,14 +18,23 @@ def write_preview(
     backend: SlideBackend,
     *,
     title: str,
+    mask_store: MaskStore | None = None,
 ) -> None:
     """Write the page.
+
+    Args:
+        path: Of the page.
+        config: Of the recipe.
+        slides: Which ones.
+        backend: Opens the slides.
+        title: Name of the recipe.
+        mask_store: Where tissue masks are found, such as those of a scan.
 
     Raises:
         InputError: If there are no slides.
         StreamStalledError: If the slides do not give patches.
     """
-    sampled = sample_stream(config, slides, backend)
+    sampled = sample_stream(config, slides, backend, mask_store=mask_store)
     plain = to_plain(config)
     assert isinstance(plain, dict)
     page = Page(

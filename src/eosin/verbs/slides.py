@@ -149,5 +149,12 @@ def preview(args: PreviewVerb) -> None:
     from eosin.report.preview import write_preview
 
     chosen = choose(args.slides, args.choice)
-    write_preview(args.out, args.config, chosen.entries, chosen.backend, title=args.recipe)
+    write_preview(
+        args.out,
+        args.config,
+        chosen.entries,
+        chosen.backend,
+        title=args.recipe,
+        mask_store=chosen.masks,
+    )
     print(args.out)
