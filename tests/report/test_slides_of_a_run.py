@@ -17,9 +17,8 @@ from eosin.backends.base import Slide
 from eosin.catalog import SlideWeights, list_slides
 from eosin.errors import InputError
 from eosin.plain import to_plain
-from eosin.report import preview
+from eosin.report import preview, stream
 from eosin.report import run as report
-from eosin.report import stream
 from eosin.report.pictures import Tile
 from eosin.report.run import write_run_report
 from eosin.report.stream import sample_stream, stream_sections
