@@ -1,51 +1,88 @@
-import resource
+import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from eosin.train.pages import _glibc, kept_pages
-
-NUM_BYTES = 64 * 2**20
-PAGE_BYTES = resource.getpagesize()
+from eosin.train import pages
+from eosin.train.pages import kept_pages
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
-needs_glibc = pytest.mark.skipif(
-    not sys.platform.startswith("linux")
-    or _glibc() is None
-    or (HUGE_PAGES.exists() and "[always]" in HUGE_PAGES.read_text()),
-    reason="needs glibc, and pages of the usual size",
-)
+# In a process of its own: what others have freed there would be used as well.
+PROGRAM = """
+import json, resource
+import torch
+from eosin.train.pages import kept_pages
 
-
-def pages_cleared() -> int:
-    """Return how many pages the kernel clears for a tensor that is made and freed."""
+def cleared(number):
+    "Count the pages that the kernel clears while tensors are made and freed as in a step."
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.zeros(NUM_BYTES, dtype=torch.uint8)
+    kept = [torch.zeros((40 + number % 3) * 2**20, dtype=torch.uint8)]
+    for _ in range(4):
+        kept.append(kept[-1] + 1)
+    while kept:
+        kept.pop() + 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+def resident():
+    return int(open("/proc/self/statm").read().split()[1])
 
-@needs_glibc
-def test_memory_that_was_freed_is_used_again_until_the_end():
-    with kept_pages(torch.device("cpu")):
-        # More than once, as something small may take a bite of what was freed.
-        again = min(pages_cleared() for _ in range(6))
-    assert again < 100
-    assert pages_cleared() > NUM_BYTES / PAGE_BYTES / 2
-
-
-@needs_glibc
-def test_an_error_ends_it_too():
-    with pytest.raises(RuntimeError), kept_pages(torch.device("cpu")):
-        raise RuntimeError
-    pages_cleared()
-    assert pages_cleared() > NUM_BYTES / PAGE_BYTES / 2
+before = min(cleared(number) for number in range(3))
+with kept_pages(torch.device("cpu")):
+    inside = [cleared(number) for number in range(12)]
+    largest = resident()
+print(json.dumps([before, sum(inside[6:]) // 6, largest - resident()]))
+"""
 
 
-@needs_glibc
-def test_where_tensors_are_on_a_gpu_nothing_changes():
+class FakeLibc:
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, ...]] = []
+
+    def mallopt(self, name: int, value: int) -> int:
+        self.calls.append((name, value))
+        return 1
+
+    def malloc_trim(self, pad: int) -> int:
+        self.calls.append((pad,))
+        return 1
+
+
+@pytest.fixture
+def libc(monkeypatch: pytest.MonkeyPatch) -> FakeLibc:
+    fake = FakeLibc()
+    monkeypatch.setattr(pages, "_glibc", lambda: fake)
+    return fake
+
+
+@pytest.mark.skipif(
+    pages._glibc() is None or (HUGE_PAGES.exists() and "[always]" in HUGE_PAGES.read_text()),
+    reason="needs glibc, and pages of the usual size",
+)
+def test_memory_that_was_freed_is_used_again_and_returned_at_the_end():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
+    before, inside, num_returned = json.loads(done.stdout)
+    assert before > 50_000
+    assert inside < before / 20
+    assert num_returned > 25_000
+
+
+def test_an_error_ends_it_too(libc: FakeLibc):
+    with pytest.raises(ZeroDivisionError), kept_pages(torch.device("cpu")):
+        1 / 0  # noqa: B018
+    assert libc.calls == [(-4, 0), (-1, -1), (-4, 65536), (-1, 131072), (0,)]
+
+
+def test_where_tensors_are_on_a_gpu_nothing_changes(libc: FakeLibc):
     with kept_pages(torch.device("cuda")):
-        pages_cleared()
-        assert pages_cleared() > NUM_BYTES / PAGE_BYTES / 2
+        pass
+    assert libc.calls == []
+
+
+def test_a_libc_that_has_no_such_settings_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pages, "_glibc", lambda: None)
+    with kept_pages(torch.device("cpu")):
+        assert torch.zeros(3).sum() == 0
