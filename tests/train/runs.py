@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import pytest
 
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
+from eosin.train.monitors import Monitor
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Layout, Site
+from eosin.train.student_teacher import StudentTeacher
 from ranks import on_ranks
 from train.tiny import tiny_config
 
@@ -20,6 +22,24 @@ LOSSES = ("loss", "grad_norm")
 """How the names of what all ranks compute together begin; gauges are means of each rank's own."""
 
 Records = list[dict[str, float | int]]
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopAt(Monitor):
+    """Ends the run from inside at a step, before the step is written down, like a crash."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def step_done(
+        self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
+    ) -> Mapping[str, float | int]:
+        if step == self.step:
+            raise StoppedError
+        return {}
 
 
 def steady_config(**changes: object) -> TrainConfig:

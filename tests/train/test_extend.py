@@ -1,31 +1,16 @@
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torch import nn
 
 from eosin.errors import CheckpointError
 from eosin.stream.manifest import read_manifest
 from eosin.train.loop import train
-from eosin.train.monitors import Monitor
 from eosin.train.site import Site
+from train.runs import StopAt, StoppedError
 from train.tiny import tiny_config
 
 SITE = Site(device="cpu", num_threads=1, has_manifest=True)
-
-
-class StoppedError(Exception):
-    pass
-
-
-class StopAtThree(Monitor):
-    def step_done(
-        self, step: int, metrics: Mapping[str, float | int], teacher: nn.Module
-    ) -> Mapping[str, float | int]:
-        if step == 3:
-            raise StoppedError
-        return {}
 
 
 def test_a_run_takes_up_another_list_of_slides_only_when_it_is_told_to(
@@ -35,7 +20,7 @@ def test_a_run_takes_up_another_list_of_slides_only_when_it_is_told_to(
     config = replace(config, data=replace(config.data, patches_per_slide=4))
     folder = tmp_path / "run"
     with pytest.raises(StoppedError):
-        train(config, phantoms[:2], folder, site=SITE, monitors=[StopAtThree()])
+        train(config, phantoms[:2], folder, site=SITE, monitors=[StopAt(3)])
     manifest = next(folder.rglob("samples_*.parquet")).parent
     num_safe = 3 * config.global_batch
     before = read_manifest(manifest).slice(0, num_safe)

@@ -1,7 +1,6 @@
 """A start that fails before the first step binds nobody: the folder is free for other settings."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,37 +13,18 @@ from eosin.stream.manifest import read_manifest
 from eosin.train import begin
 from eosin.train.config import TrainConfig
 from eosin.train.loop import train
-from eosin.train.monitors import Monitor
 from eosin.train.out_dir import refuse_folder_of_others
 from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
-from eosin.train.student_teacher import StudentTeacher
 from eosin.watch.bank import TileBank, draw_bank
 from eosin.watch.bank_watch import BankWatch
 from eosin.watch.schedule import Looks
+from train.runs import StopAt, StoppedError
 from train.tiny import tiny_config
 
 CPU = Site(device="cpu", num_threads=0, has_manifest=True)
 CONFIG = tiny_config(steps=2)
 OTHER = replace(CONFIG, seed=5)
-
-
-class FailedError(Exception):
-    pass
-
-
-class FailAt(Monitor):
-    """Ends the run from inside at a step, before the step is written down."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def step_done(
-        self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
-    ) -> Mapping[str, float | int]:
-        if step == self.step:
-            raise FailedError
-        return {}
 
 
 def drawn(config: TrainConfig, slides: list[Path]) -> TileBank:
@@ -60,8 +40,8 @@ def bank_watch(config: TrainConfig, slides: list[Path], out: Path) -> BankWatch:
 def fail_at(
     step: int, config: TrainConfig, slides: list[Path], out: Path, weights: Path | None = None
 ) -> None:
-    monitors = [bank_watch(config, slides, out), FailAt(step)]
-    with pytest.raises(FailedError):
+    monitors = [bank_watch(config, slides, out), StopAt(step)]
+    with pytest.raises(StoppedError):
         train(config, slides, out, site=CPU, monitors=monitors, weights=weights, recipe="nano_cpu")
 
 

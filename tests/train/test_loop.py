@@ -21,6 +21,7 @@ from eosin.train.site import Site
 from eosin.train.student_teacher import StudentTeacher
 from eosin.transforms import ResizeTransform
 from ranks import on_ranks
+from train.runs import StopAt, StoppedError
 from train.tiny import tiny_config
 
 CPU = Site(device="cpu", num_threads=2)
@@ -29,24 +30,6 @@ TIMES = ("data_wait_s", "step_s", "patches_per_s")
 
 def untimed(run: RunFolder) -> list[dict[str, float | int]]:
     return [{k: v for k, v in record.items() if k not in TIMES} for record in run.metrics()]
-
-
-class StoppedError(Exception):
-    pass
-
-
-class StopAfter(Monitor):
-    """Ends the run from inside after a step, like a crash."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def step_done(
-        self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
-    ) -> Mapping[str, float | int]:
-        if step == self.step:
-            raise StoppedError
-        return {}
 
 
 def test_a_run_writes_every_step_and_leaves_a_teacher(tmp_path: Path, phantoms: list[Path]):
@@ -73,7 +56,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     config = tiny_config(steps=7, checkpoint_every_steps=2)
     whole = train(config, phantoms, tmp_path / "whole", site=CPU)
     with pytest.raises(StoppedError):
-        train(config, phantoms, tmp_path / "parts", site=CPU, monitors=[StopAfter(stop)])
+        train(config, phantoms, tmp_path / "parts", site=CPU, monitors=[StopAt(stop)])
     parts = train(config, phantoms, tmp_path / "parts", site=CPU)
     assert untimed(parts) == untimed(whole)
 
@@ -84,7 +67,7 @@ def test_the_manifest_has_the_steps_that_were_trained_on_and_none_that_was_put_t
     config = tiny_config(steps=6, checkpoint_every_steps=2)
     site = replace(CPU, has_manifest=True)
     with pytest.raises(StoppedError):
-        train(config, phantoms, tmp_path, site=site, monitors=[StopAfter(2)])
+        train(config, phantoms, tmp_path, site=site, monitors=[StopAt(2)])
     manifest = RunFolder(tmp_path).manifest
     num = config.global_batch
     assert read_manifest(manifest)["index"].to_pylist() == list(range(3 * num))
@@ -152,7 +135,7 @@ def test_a_run_that_augments_on_the_device_goes_on_as_if_it_had_not_been_stopped
     config = on("device", steps=4, checkpoint_every_steps=2)
     whole = train(config, phantoms, tmp_path / "whole", site=CPU)
     with pytest.raises(StoppedError):
-        train(config, phantoms, tmp_path / "parts", site=CPU, monitors=[StopAfter(2)])
+        train(config, phantoms, tmp_path / "parts", site=CPU, monitors=[StopAt(2)])
     assert untimed(train(config, phantoms, tmp_path / "parts", site=CPU)) == untimed(whole)
 
 

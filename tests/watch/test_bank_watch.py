@@ -18,6 +18,7 @@ from eosin.watch.bank_watch import BankWatch
 from eosin.watch.features import teacher_features, teacher_logits
 from eosin.watch.gauges import choice_gauges, cls_patch_cosine
 from eosin.watch.schedule import Looks
+from train.runs import StopAt, StoppedError
 from train.tiny import tiny_config
 from watch.monitor_contract import METRICS, MonitorContract
 
@@ -158,20 +159,6 @@ def watched(path: Path, slides: list[Path], config=CONFIG, *others: Monitor) -> 
     return train(config, slides, path, site=CPU, monitors=[bank, *others])
 
 
-class StoppedError(Exception):
-    pass
-
-
-class StopAfter(Monitor):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def step_done(self, step, metrics, model):
-        if step == self.step:
-            raise StoppedError
-        return {}
-
-
 def test_a_run_that_is_watched_trains_like_one_that_is_not_and_goes_on_alike(
     tmp_path: Path, phantoms: list[Path]
 ):
@@ -185,5 +172,5 @@ def test_a_run_that_is_watched_trains_like_one_that_is_not_and_goes_on_alike(
     ]
     assert unwatched == alone
     with pytest.raises(StoppedError):
-        watched(tmp_path / "parts", phantoms, config, StopAfter(1))
+        watched(tmp_path / "parts", phantoms, config, StopAt(1))
     assert untimed(watched(tmp_path / "parts", phantoms, config)) == whole
