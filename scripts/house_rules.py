@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_FILE_LINES = 400
-MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 700
+MAX_FUNCTION_LINES = 80
 FRAGMENT = re.compile(r"\d+\.(feature|fix|docs|misc)\.md")
 VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?(\.dev\d+)?")
 MACHINE_PATH = re.compile(r"(?<![\w./-])/(tmp|root|home|work)/\w")
