@@ -187,7 +187,7 @@ def _provenance(
     # A mask that was drawn by hand may change while all settings stay.
     chosen_by = fingerprint([extraction.grid, source, source.content_key(slide)])
     return Provenance(
-        slide_path=slide.info.path,
+        slide_path=slide.info.path.rsplit("/", 1)[-1],
         slide_fingerprint=slide.info.fingerprint,
         encoder=encoder.name,
         weights_sha256=encoder.weights_sha256,

@@ -125,12 +125,13 @@ class RunFolder:
         write_atomic(self.path / "backend.json", json.dumps(backend, indent=1))
         write_atomic(self.path / "versions.json", json.dumps(versions_here(), indent=1))
 
-    def stream_records(self, *, has_manifest: bool) -> Records:
+    def stream_records(self, *, has_manifest: bool, anonymous: bool = False) -> Records:
         """Return where the run's stream writes down what happens to it."""
         return Records(
             quarantine_log=self.path / "quarantine.jsonl",
             manifest=self.manifest if has_manifest else None,
             crash_log=self.crash_log,
+            anonymous=anonymous,
         )
 
     @property

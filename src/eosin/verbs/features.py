@@ -3,13 +3,17 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from eosin.atomic import write_atomic
 from eosin.errors import EosinError
 from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
+
+if TYPE_CHECKING:
+    from eosin.backends.base import SlideBackend
+    from eosin.catalog import SlideEntry
 
 
 @dataclass(kw_only=True)
@@ -33,6 +37,8 @@ class EmbedVerb:
     batch_size: int = 64
     device: str = "auto"
     num_threads: int = 2
+    anonymous: bool = False
+    """Name the files and slides by their content instead of by the slides' files."""
     choice: ChoiceOf = field(default_factory=Choice)
 
 
@@ -57,6 +63,7 @@ class EvaluateVerb:
 
 def embed(args: EmbedVerb) -> None:
     from eosin.appraisal import embed_with_progress, open_model
+    from eosin.catalog import anonymous_slides
     from eosin.sampling.grid import GridSampler
 
     grid = GridSampler(
@@ -67,14 +74,18 @@ def embed(args: EmbedVerb) -> None:
     )
     encoder = open_model(args.model, args.device)
     chosen = choose(args.slides, args.choice)
+    entries: tuple[SlideEntry, ...] = chosen.entries
+    backend: SlideBackend = chosen.backend
+    if args.anonymous:
+        entries, backend = anonymous_slides(entries, backend)
     num_failed = embed_with_progress(
         encoder,
-        [entry.path for entry in chosen.entries],
+        [entry.path for entry in entries],
         args.out_dir,
         grid=grid,
         batch_size=args.batch_size,
         num_threads=args.num_threads,
-        backend=chosen.backend,
+        backend=backend,
         masks=chosen.masks,
     )
     print(args.out_dir)
