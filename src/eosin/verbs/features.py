@@ -36,6 +36,11 @@ class EmbedVerb:
     """Least share of tissue in a patch."""
     batch_size: int = 64
     device: str = "auto"
+    mean: tuple[float, float, float] | None = None
+    """Mean of the colours (R G B, white is 1) that a Hugging Face model wants taken away, in place
+    of what its folder says."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the colours, as --mean."""
     num_threads: int = 2
     anonymous: bool = False
     """Name the files and slides by their content instead of by the slides' files."""
@@ -59,6 +64,11 @@ class EvaluateVerb:
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """JSON file with the numbers and every prediction."""
     device: str = "auto"
+    mean: tuple[float, float, float] | None = None
+    """Mean of the colours (R G B, white is 1) that a Hugging Face model wants taken away, in place
+    of what its folder says."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the colours, as --mean."""
 
 
 def embed(args: EmbedVerb) -> None:
@@ -72,7 +82,7 @@ def embed(args: EmbedVerb) -> None:
         target_mpp=args.mpp,
         tissue_threshold=args.tissue_threshold,
     )
-    encoder = open_model(args.model, args.device)
+    encoder = open_model(args.model, args.device, mean=args.mean, std=args.std)
     chosen = choose(args.slides, args.choice)
     entries: tuple[SlideEntry, ...] = chosen.entries
     backend: SlideBackend = chosen.backend
@@ -99,7 +109,9 @@ def evaluate(args: EvaluateVerb) -> None:
 
     # Opening a large model and embedding take long: refuse what is wrong with the tiles before.
     tiles = list_tiles(args.data_dir)
-    models = open_models(args.model, args.device, with_initial=args.with_initial)
+    models = open_models(
+        args.model, args.device, with_initial=args.with_initial, mean=args.mean, std=args.std
+    )
     comparison = evaluate_tiles(models, tiles)
     if args.out is not None:
         weights = {name: encoder.weights_sha256 for name, encoder in models.items()}
