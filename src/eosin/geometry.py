@@ -75,7 +75,10 @@ class SlideInfo:
         return Mpp(self.mpp.x * downsample, self.mpp.y * downsample)
 
 
-MPP_ADVICE = "say it with mpp_overrides={'<file name>': <um per px>} or leave the slide out"
+MPP_ADVICE = (
+    "give its microns per pixel, with --mpp-overrides NAME UM or --assume-mpp UM on the command "
+    "line, with MppPolicy(overrides={NAME: UM}) in Python, or leave the slide out"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,14 +57,15 @@ class ImageSlide(Slide):
             raise SlideOpenError(path, f"cannot be opened ({error})") from error
         if mode not in _COLOUR_MODES:
             raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")
-        mpp, source = policy.decide(path, [], None)
+        decided = policy.decide(path, [], None, size_l0=size)
         self._info = SlideInfo(
             path=path,
             width_l0=size[0],
             height_l0=size[1],
             levels=(Level(width=size[0], height=size[1], downsample=1.0),),
-            mpp=mpp,
-            mpp_source=source,
+            mpp=decided.mpp,
+            mpp_source=decided.source,
+            notes=decided.notes,
             vendor="image",
             fingerprint=fingerprint,
             reader="image",

@@ -197,8 +197,14 @@ def _parse(path: str, source: ByteSource) -> TiffLayout:
 
 
 def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str) -> SlideInfo:
-    mpp, mpp_source = policy.decide(path, layout.mpp_hints, layout.objective_power)
     finest = layout.levels[0]
+    decided = policy.decide(
+        path,
+        layout.mpp_hints,
+        layout.objective_power,
+        vendor=layout.vendor,
+        size_l0=(finest.width, finest.height),
+    )
     return SlideInfo(
         path=path,
         width_l0=finest.width,
@@ -207,8 +213,9 @@ def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str
             Level(width=grid.width, height=grid.height, downsample=downsample)
             for grid, downsample in zip(layout.levels, layout.downsamples, strict=True)
         ),
-        mpp=mpp,
-        mpp_source=mpp_source,
+        mpp=decided.mpp,
+        mpp_source=decided.source,
+        notes=decided.notes,
         vendor=layout.vendor,
         fingerprint=fingerprint,
         reader="tiff",

@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 from jaxtyping import Int
 
-from eosin.backends.mpp import MppHint, resolution_hint
+from eosin.backends.mpp import MppHint, microns, resolution_hint
 from eosin.backends.tiles import (
     UNPACKERS,
     JpegDecoder,
@@ -328,12 +328,7 @@ def _ome_hints(description: str) -> list[MppHint]:
     units = [_UM_OF_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY"]
     if None in texts or None in units:
         return []
-    try:
-        x, y = (
-            float(text or "nan") * (unit or 0.0) for text, unit in zip(texts, units, strict=True)
-        )
-    except ValueError:
-        return []
+    x, y = (microns(text) * (unit or 0.0) for text, unit in zip(texts, units, strict=True))
     return [MppHint("ome.PhysicalSize", x, y)]
 
 
