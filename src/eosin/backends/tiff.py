@@ -69,6 +69,7 @@ class TiffSlide(Slide):
             reason = getattr(error, "strerror", None) or error
             raise SlideOpenError(path, f"cannot be opened ({reason})") from error
         self._info = _describe(path, self._layout, policy, fingerprint)
+        self._num_bytes = source.size
         self._source: ByteSource | None = source
         """None after closing."""
         self._handle = next(_HANDLES)
@@ -86,7 +87,7 @@ class TiffSlide(Slide):
         return self._assemble(level, left, top, width, height)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        return read_thumbnail(self._info.levels, max_px, self._shrink)
+        return read_thumbnail(self._info, self._num_bytes, max_px, self._shrink)
 
     def _shrink(self, source: ThumbnailSource) -> UInt8[np.ndarray, "height width 3"]:
         level, width, height = source

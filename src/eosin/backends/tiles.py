@@ -98,6 +98,22 @@ class JpegFrame(NamedTuple):
     """0 for RGB, 1 for YCbCr, where Photoshop's marker says so."""
     jfif_positions: tuple[int, ...]
     """Of markers that say YCbCr, whatever Photoshop's says."""
+    end: int
+    """Of the frame header in the data."""
+
+
+def check_picture(data: bytes) -> None:
+    """Refuse a JPEG file whose codes are damaged, which other decoders fill with guesses.
+
+    Raises:
+        TileError: If it is damaged.
+    """
+    try:
+        # An eighth of the size, since only the codes are of interest.
+        simplejpeg.decode_jpeg(data, min_height=1, min_width=1)
+    except ValueError as error:
+        if "subsampling" not in str(error):  # a kind that it does not know
+            raise TileError(f"a JPEG is damaged: {error}") from error
 
 
 def read_frame(data: bytes) -> JpegFrame:
@@ -113,7 +129,10 @@ def read_frame(data: bytes) -> JpegFrame:
             height, width, channels = struct.unpack_from(">HHB", data, position + 5)
             samplings = data[position + 11 : position + 2 + length : 3]
             vertical = max([1, *(sampling & 15 for sampling in samplings)])
-            return JpegFrame(position, kind, height, width, channels, vertical, adobe, tuple(jfif))
+            end = position + 2 + length
+            return JpegFrame(
+                position, kind, height, width, channels, vertical, adobe, tuple(jfif), end
+            )
         if kind == _ADOBE and data[position + 4 : position + 9] == b"Adobe" and length >= 14:
             adobe = next(iter(data[position + 15 : position + 16]), None)
         elif kind == _JFIF:
@@ -146,6 +165,8 @@ class JpegDecoder(TileDecoder):
     def __init__(self, width: int, height: int, *, tables: bytes | None, is_rgb: bool) -> None:
         self._width, self._height = width, height
         self._is_rgb = is_rgb
+        self._known: _JpegHead | None = None
+        """Of the tile before; most tiles of a level begin with the same bytes."""
         # Nothing else in it holds for tiles: libjpeg forgets it when a tile begins.
         shared = tables or b""
         self._tables = b"".join(
@@ -155,34 +176,35 @@ class JpegDecoder(TileDecoder):
         )
 
     def decode(self, data: bytes, num_rows: int) -> UInt8[np.ndarray, "_rows width 3"]:
-        frame = self._checked_frame(data)
+        head = self._head(data)
         height = self._height
-        if 0 <= num_rows < height and frame.kind in _BASELINE_FRAMES:
-            rows_of_blocks = _BLOCK * frame.max_vertical_sampling
+        if 0 <= num_rows < height and head.frame.kind in _BASELINE_FRAMES:
+            rows_of_blocks = _BLOCK * head.frame.max_vertical_sampling
             height = min(height, (num_rows // rows_of_blocks + 1) * rows_of_blocks)
         pixels = _BUFFER.reserve(height * self._width * 3).reshape(height, self._width, 3)
         try:
-            simplejpeg.decode_jpeg(self._whole(data, frame, height), buffer=pixels)
+            simplejpeg.decode_jpeg(head.with_codes_of(data, height), buffer=pixels)
         except ValueError as error:
             if height == self._height or not _CUT_OFF.fullmatch(str(error)):
                 raise TileError(f"a JPEG tile is damaged: {error}") from error
-        is_blended = height < self._height and frame.max_vertical_sampling > 1
+        is_blended = height < self._height and head.frame.max_vertical_sampling > 1
         return pixels[:-1] if is_blended else pixels
 
     def decode_reduced(self, data: bytes, factor: int) -> UInt8[np.ndarray, "_height _width 3"]:
         if self._is_rgb or self._width % factor or self._height % factor:
             return TileDecoder.decode_reduced(self, data, factor)
-        frame = self._checked_frame(data)
-        size = (self._height // factor, self._width // factor)
+        whole = self._head(data).with_codes_of(data, self._height)
+        height, width = self._height // factor, self._width // factor
         try:
-            pixels = simplejpeg.decode_jpeg(
-                self._whole(data, frame, self._height), min_height=size[0], min_width=size[1]
-            )
+            pixels = simplejpeg.decode_jpeg(whole, min_height=height, min_width=width)
         except ValueError as error:
             raise TileError(f"a JPEG tile is damaged: {error}") from error
         return np.asarray(pixels)
 
-    def _checked_frame(self, data: bytes) -> JpegFrame:
+    def _head(self, data: bytes) -> "_JpegHead":
+        known = self._known
+        if known is not None and data.startswith(known.original):
+            return known
         # Before decoding: a damaged header could ask for more memory than there is.
         frame = read_frame(data)
         if (frame.width, frame.height, frame.num_channels) != (self._width, self._height, 3):
@@ -190,26 +212,35 @@ class JpegDecoder(TileDecoder):
                 f"a tile is a JPEG of {frame.width} x {frame.height} px and {frame.num_channels} "
                 f"channels instead of {self._width} x {self._height} and 3"
             )
-        return frame
-
-    def _whole(self, data: bytes, frame: JpegFrame, height: int) -> bytes:
-        """Return a tile with its tables, the colours of its page, and another height."""
-        head = bytearray(data[2 : frame.position])
+        before = bytearray(data[2 : frame.position])
         if self._is_rgb:
             for position in frame.jfif_positions:  # which go before Photoshop's
-                head[position - 1] = _COMMENT
+                before[position - 1] = _COMMENT
+        colours = _IS_RGB if self._is_rgb else _IS_YCBCR
         at = frame.position
-        return b"".join(
-            (
-                b"\xff\xd8",
-                self._tables,
-                head,
-                _IS_RGB if self._is_rgb else _IS_YCBCR,
-                data[at : at + 5],
-                struct.pack(">H", height),
-                data[at + 7 :],
-            )
+        known = self._known = _JpegHead(
+            original=data[: frame.end],
+            up_to_height=b"".join((data[:2], self._tables, before, colours, data[at : at + 5])),
+            after_height=data[at + 7 : frame.end],
+            frame=frame,
         )
+        return known
+
+
+class _JpegHead(NamedTuple):
+    """What stands before the codes of a tile, and what is given to libjpeg instead.
+
+    That has the tables and colours of the tile's page as well, and the height may be another.
+    """
+
+    original: bytes
+    up_to_height: bytes
+    after_height: bytes
+    frame: JpegFrame
+
+    def with_codes_of(self, data: bytes, height: int) -> bytes:
+        rest = memoryview(data)[len(self.original) :]
+        return b"".join((self.up_to_height, struct.pack(">H", height), self.after_height, rest))
 
 
 _BUFFER = Scratch()
