@@ -47,8 +47,9 @@ _J2K_TILE_PART, _J2K_DATA, _J2K_END = b"\xff\x90", b"\xff\x93", b"\xff\xd9"
 _J2K_MARKER = re.compile(rb"\xff[\x90\x93-\xff]")
 """Two bytes that coded data never hold; what numbers and ends packets is allowed among them."""
 
-_MAX_WEBP_ZEROS = 64
-"""At the end of coded data, whatever its length."""
+_J2K_HOLE, _WEBP_HOLE = bytes(4096), bytes(256)
+"""More zeros than coded data have in a row, except where a copy of the file broke off. The codecs
+make colours of them. An empty packet of JPEG 2000 is one zero."""
 
 
 class TileError(Exception):
@@ -274,11 +275,8 @@ def _jpeg2000(data: bytes, shape: Shape) -> np.ndarray:
 
 
 def _webp(data: bytes, shape: Shape) -> np.ndarray:
-    end = 8 + int.from_bytes(data[4:8], "little")
-    num_zeros = end - len(data[:end].rstrip(b"\0"))
-    if end > len(data) or num_zeros > max(_MAX_WEBP_ZEROS, end // 4):
-        # The codec makes colours of zeros.
-        raise TileError("a WebP tile ends too early")
+    if len(data) < 8 + int.from_bytes(data[4:8], "little") or _WEBP_HOLE in data:
+        raise TileError("a WebP tile is damaged: it ends too early or has a hole of zeros")
     return np.asarray(imagecodecs.webp_decode(data, out=np.empty(shape, np.uint8)))
 
 
@@ -295,6 +293,8 @@ def _check_codestream(data: bytes) -> None:
 
     Source: ISO/IEC 15444-1, annexes A.4.2 (lengths of tile-parts) and B.10.1 (no marker in them).
     """
+    if _J2K_HOLE in data:
+        raise TileError("a JPEG 2000 tile is damaged: it has a hole of zeros")
     at = data.find(_CODESTREAM, 0, _MAX_BOXES_BYTES) + 2
     part_end = 0
     while (marker := data[at : at + 2]) != _J2K_END:
