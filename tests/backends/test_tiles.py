@@ -1,5 +1,6 @@
 """Damaged tiles fail as tiles do, at once and in little memory, whatever their headers say."""
 
+import contextlib
 import struct
 
 import cv2
@@ -226,10 +227,8 @@ def test_a_jpeg_that_breaks_off_is_damaged_for_whoever_asks_for_its_first_rows(
     sound = jpeg().decode(data, -1).copy()
     if 0 < num_rows <= 8 and damaged.endswith(b"\xff\xd9"):
         # The damage lies behind these rows, and a reader decodes all of them at first.
-        try:
+        with contextlib.suppress(TileError):
             assert (jpeg().decode(damaged, num_rows)[:num_rows] == sound[:num_rows]).all()
-        except TileError as error:
-            assert "damaged" in str(error)
     else:
         with pytest.raises(TileError, match=says):
             jpeg().decode(damaged, num_rows)

@@ -43,7 +43,7 @@ _FIRST_TILE_AT = 8
 """What stands before is the header of the file."""
 _BEYOND = 2**62
 """Larger than any file."""
-_MAX_PAGES = 4096
+_MAX_PAGES = 1024
 _UM_OF_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
@@ -115,6 +115,10 @@ def _check_number_of_pages(tiff: tifffile.TiffFile) -> None:
         num_pages += 1 + len(page.subifds or ())
         if num_pages > _MAX_PAGES:
             raise DamagedError(f"has more than {_MAX_PAGES} pages, which no slide has")
+        try:
+            _ = list(page.pages or ())
+        except Exception as error:  # whatever stands there instead
+            raise DamagedError(f"is damaged: its SubIFDs are no pages ({error})") from error
 
 
 def _impossible_tiles(page: tifffile.TiffPage, num_bytes: int) -> str | None:
@@ -126,6 +130,9 @@ def _impossible_tiles(page: tifffile.TiffPage, num_bytes: int) -> str | None:
         return f"tiles of {width} x {height} px"
     if max(page.databytecounts, default=0) > num_bytes:
         return f"a tile of {max(page.databytecounts)} bytes in a file of {num_bytes}"
+    num_bits = width * height * page.bitspersample
+    if page.compression == 1 and 0 < 8 * max(page.databytecounts, default=0) < num_bits:
+        return f"uncompressed tiles of at most {max(page.databytecounts)} bytes"
     return _wrong_number_of_tiles(page)
 
 
@@ -149,8 +156,18 @@ def _wrong_number_of_tiles(page: tifffile.TiffPage) -> str | None:
 def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
     first = tiff.pages.first
     vendor = _vendor(tiff, first)
-    pages = _level_pages(tiff, first, vendor)
-    grids = [_tile_grid(page, number) for number, page in enumerate(pages)]
+    grids: list[TileGrid] = []
+    try:
+        pages = _level_pages(tiff, first, vendor)
+        for number, page in enumerate(pages):
+            grids.append(_tile_grid(page, number))
+    except NotClaimedError as error:
+        if grids:
+            # OpenSlide would leave the level out, and read all of a finer one for a thumbnail.
+            raise DamagedError(f"is damaged: {error}, unlike the levels before it") from error
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise DamagedError(f"is damaged: a level has a tag of the wrong kind ({error})") from error
     _mark_overlaps(grids)
     for page, grid in zip(pages, grids, strict=True):
         _check_colours(page, _first_tile(tiff, grid))
@@ -185,7 +202,15 @@ def _vendor(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> str:
         return "aperio"
     if software.startswith("Philips"):
         return "philips"
-    return "ome" if tiff.is_ome else "generic-tiff"
+    return "ome" if tiff.is_ome and _is_xml(first.description) else "generic-tiff"
+
+
+def _is_xml(description: str) -> bool:
+    try:
+        ET.fromstring(description)
+    except ET.ParseError:
+        return False
+    return True
 
 
 def _level_pages(
@@ -208,10 +233,7 @@ def _by_size(pages: Iterable[tifffile.TiffPage]) -> list[tifffile.TiffPage]:
 
 
 def _check_ome(description: str) -> None:
-    try:
-        root = ET.fromstring(description)
-    except ET.ParseError as error:
-        raise NotClaimedError(f"its OME description is no XML: {error}") from error
+    root = ET.fromstring(description)
     pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), None)
     if pixels is None:
         raise NotClaimedError("its OME description has no Pixels")
@@ -373,10 +395,13 @@ def _mpp_hints(first: tifffile.TiffPage, vendor: str) -> list[MppHint]:
     return hints
 
 
-def _ratio(value: tuple[float | int, ...] | float | int) -> float:
-    # Some writers store a number of another type.
+def _ratio(value: object) -> float:
+    # Some writers store a number of another type, and damaged files anything.
     above, below = (*value, 1)[:2] if isinstance(value, tuple) else (value, 1)
-    return above / below if below else 0.0
+    try:
+        return float(above) / float(below) if below else 0.0
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _aperio_value(first: tifffile.TiffPage, name: str) -> str | None:
