@@ -17,6 +17,7 @@ from eosin.backends.files import IMAGE_SUFFIXES, source_fingerprint
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
 from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
+from eosin.backends.tiles import TileError, check_picture
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
 
@@ -93,7 +94,8 @@ class ImageSlide(Slide):
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
         pixels = self._decoded()
         return read_thumbnail(
-            self._info.levels,
+            self._info,
+            pixels.nbytes,
             max_px,
             lambda source: shrink_in_strips(
                 lambda first, last: pixels[first:last],
@@ -121,10 +123,15 @@ class ImageSlide(Slide):
 def _decode(path: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
     try:
         with open_source(path).as_file() as file, Image.open(file) as image:
+            if image.format in ("JPEG", "MPO"):
+                at = file.tell()
+                file.seek(0)
+                check_picture(file.read())
+                file.seek(at)
             if image.mode == "RGB":
                 return np.asarray(image)
             rgba = image.convert("RGBA")
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, TileError) as error:
         raise SlideReadError(path, f"cannot be decoded ({error})") from error
     ground = Image.new("RGBA", rgba.size, (*background, 255))
     return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))

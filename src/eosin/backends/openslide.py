@@ -75,7 +75,11 @@ class OpenSlideSlide(Slide):
         return _over_background(np.asarray(image), self._info.background)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        return read_thumbnail(self._info.levels, max_px, self._shrink)
+        try:
+            num_bytes = self._path.stat().st_size
+        except OSError:
+            num_bytes = 0  # gone by now, while it is still open
+        return read_thumbnail(self._info, num_bytes, max_px, self._shrink)
 
     def _shrink(self, source: ThumbnailSource) -> UInt8[np.ndarray, "height width 3"]:
         level = self._info.levels[source.level]
