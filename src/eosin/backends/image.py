@@ -17,7 +17,7 @@ from eosin.backends.files import IMAGE_SUFFIXES, source_fingerprint
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
 from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
-from eosin.errors import SlideOpenError, SlideReadError
+from eosin.errors import SlideOpenError, SlideReadError, system_reason
 from eosin.geometry import Level, SlideInfo
 
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "P"})
@@ -54,7 +54,7 @@ class ImageSlide(Slide):
         except UnidentifiedImageError as error:
             raise SlideOpenError(path, "is no readable image") from error
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise SlideOpenError(path, f"cannot be opened ({error})") from error
+            raise SlideOpenError(path, f"cannot be opened ({system_reason(error)})") from error
         if mode not in _COLOUR_MODES:
             raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")
         mpp, source = policy.decide(path, [], None)
@@ -124,6 +124,6 @@ def _decode(path: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "h
                 return np.asarray(image)
             rgba = image.convert("RGBA")
     except (OSError, ValueError, SyntaxError) as error:
-        raise SlideReadError(path, f"cannot be decoded ({error})") from error
+        raise SlideReadError(path, f"cannot be decoded ({system_reason(error)})") from error
     ground = Image.new("RGBA", rgba.size, (*background, 255))
     return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))

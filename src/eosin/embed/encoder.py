@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from eosin.errors import CheckpointError, InputError
+from eosin.errors import CheckpointError, InputError, system_reason
 from eosin.loader import to_model_input
 from eosin.models.config import ViTConfig
 from eosin.models.huggingface import import_huggingface
@@ -154,7 +154,8 @@ def _from_huggingface(path: Path, device: torch.device | None) -> ViTEncoder:
         mean, std = tuple(processor["image_mean"]), tuple(processor["image_std"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path / 'preprocessor_config.json'} does not say how images are prepared ({error})"
+            f"{path / 'preprocessor_config.json'} does not say how images are prepared "
+            f"({system_reason(error)})"
         ) from error
     return ViTEncoder(
         path.name,
