@@ -330,8 +330,8 @@ def json(path):
     write_atomic(path, "1" * (1 << 20))
 
 def numpy(path):
-    with atomic_file(path) as aside:
-        np.savez(aside, a=np.ones(1 << 20))
+    with atomic_file(path) as aside, aside.open("wb") as file:
+        np.savez(file, a=np.ones(1 << 20))
 
 def tiff(path):
     import tifffile

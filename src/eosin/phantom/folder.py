@@ -10,11 +10,14 @@ import numpy as np
 
 from eosin.atomic import check_file
 from eosin.errors import ConfigError, InputError
-from eosin.phantom.labels import read_description, read_labels, read_spec
+from eosin.phantom.labels import read_labels, read_spec
 from eosin.phantom.slide import write_phantom
 from eosin.phantom.spec import PenColour, PhantomSpec
 
 _PENS: tuple[PenColour | None, ...] = ("green", None, None, "black", None, None, "blue", None, None)
+
+_HEAD_BYTES = 4096
+"""Holds the description of a slide."""
 
 
 def write_phantoms(
@@ -85,10 +88,9 @@ def _spec_of(seed: int, index: int, side_l0: int) -> PhantomSpec:
 
 
 def _is_phantom(path: Path) -> bool:
-    try:
-        return "eosin phantom" in read_description(path)
-    except InputError:
-        return False
+    """Return whether a file began as a phantom, of any version, be it damaged since."""
+    with path.open("rb") as file:
+        return b"eosin phantom" in file.read(_HEAD_BYTES)
 
 
 def _stands(path: Path, spec: PhantomSpec) -> bool:

@@ -96,7 +96,7 @@ def read_description(slide_path: Path) -> str:
     try:
         with tifffile.TiffFile(slide_path) as tiff:
             return tiff.pages.first.description
-    except (OSError, tifffile.TiffFileError) as error:
+    except (OSError, IndexError, tifffile.TiffFileError) as error:
         raise InputError(
             f"{slide_path} is no readable TIFF ({system_reason(error)}); draw it again"
         ) from error

@@ -67,9 +67,10 @@ class TileBank:
 
     def save(self, path: Path) -> None:
         """Write the bank to a file, whole or not at all."""
-        with atomic_file(path) as aside:
+        # Given a name, NumPy would add a suffix where there is another or none.
+        with atomic_file(path) as aside, aside.open("wb") as file:
             np.savez(
-                aside,
+                file,
                 patches=self.patches,
                 first_views=self.first_views,
                 second_views=self.second_views,
