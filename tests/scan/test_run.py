@@ -313,6 +313,28 @@ def test_a_scan_that_is_stopped_in_the_middle_leaves_masks_and_no_half_index(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["masks"]
 
 
+_STUCK_SCAN = _SLOW_SCAN.replace("time.sleep(0.05)", "pass").replace(
+    "return Synth", "time.sleep(600 if path.endswith('3') else 0)\n        return Synth"
+)
+
+
+def test_a_scan_that_is_stuck_on_a_slide_ends_when_it_is_interrupted(tmp_path):
+    """Row 32 of the faults: Ctrl-C waited for the slides that were being looked at."""
+    assert "600" in _STUCK_SCAN
+    scanning = subprocess.Popen(
+        [sys.executable, "-c", _STUCK_SCAN, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert scanning.stdout is not None
+    with scanning.stdout:
+        while not scanning.stdout.readline().rstrip().endswith(b"3"):
+            assert scanning.poll() is None
+        scanning.send_signal(signal.SIGINT)
+        assert scanning.wait(timeout=60) != 0
+    assert not (tmp_path / "index.parquet").exists()
+
+
 def test_settings_that_make_no_sense_are_refused_by_name():
     with pytest.raises(ConfigError, match="num_candidates=0"):
         plan_of(num_candidates=0)

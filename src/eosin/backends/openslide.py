@@ -40,7 +40,7 @@ class OpenSlideBackend(SlideBackend):
     refuse_fluorescence: bool = True
     """Whether slides that say they are fluorescent are turned away: no detector here knows them."""
 
-    def open(self, path: Path | str) -> Slide:
+    def open(self, path: Path | str) -> "OpenSlideSlide":
         return OpenSlideSlide(Path(path), self)
 
 
@@ -66,6 +66,8 @@ class OpenSlideSlide(Slide):
             self._info = _describe(path, handle, settings.mpp)
         except (openslide.OpenSlideError, OSError, UnicodeDecodeError) as error:
             raise SlideOpenError(path, _why_not(path, error)) from error
+        self.num_levels_found = handle.level_count
+        """By OpenSlide, with those that are left out here."""
         self._levels = _levels_that_fit(handle)[0]
         """OpenSlide's number of each level."""
         self._handle: openslide.OpenSlide | None = handle

@@ -40,6 +40,9 @@ _HANDLES = itertools.count()
 class UnclaimedSlideError(SlideOpenError):
     """The direct reader leaves the file to another; it is not known to be bad."""
 
+    num_levels = 0
+    """That the other must find, where that is known."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,7 +200,9 @@ def _parse(path: str, source: ByteSource) -> TiffLayout:
         with source.as_file() as file, tifffile.TiffFile(file) as tiff:
             layout = parse_layout(tiff)
     except NotClaimedError as error:
-        raise UnclaimedSlideError(path, str(error)) from error
+        unclaimed = UnclaimedSlideError(path, str(error))
+        unclaimed.num_levels = error.num_levels
+        raise unclaimed from error
     except RefusedError as error:
         raise SlideOpenError(path, str(error)) from error
     except OSError:

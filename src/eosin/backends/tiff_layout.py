@@ -4,10 +4,11 @@ Reads headers once. What the direct reader cannot give exactly is refused with a
 reader takes the file.
 """
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -43,6 +44,11 @@ _MAX_TILE_PIXELS = 2**26
 _HEADER_BYTES = 65536
 _FIRST_TILE_AT = 8
 """What stands before is the header of the file."""
+_LISTS = frozenset({258, 273, 279, 324, 325})
+"""Bits of a sample, and places and lengths of strips and tiles."""
+_WHOLE_NUMBERS = _LISTS | {254, 256, 257, 259, 262, 277, 278, 284, 322, 323}
+"""Tags that say how the pixels of a page are stored."""
+_WHOLE_TYPES = frozenset({1, 3, 4, 13, 16})
 _BEYOND = 2**62
 """Larger than any file."""
 _MAX_PAGES = 1024
@@ -54,6 +60,10 @@ _UM_OF_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1
 
 class NotClaimedError(Exception):
     """The direct reader leaves this file to others; the message says why."""
+
+    num_levels = 0
+    """That another reader must find, where that is known; libtiff leaves out what it cannot read,
+    and all pages behind it."""
 
 
 class TiffLayout(NamedTuple):
@@ -95,9 +105,13 @@ def parse_layout(tiff: tifffile.TiffFile) -> TiffLayout:
         if all(reasons):  # in formats of their own, a slide may be any of the pages
             raise RefusedError(reasons[0]) from error
         for page in (page.aspage() for page in tiff.pages):
-            reason = _impossible_tiles(page, tiff.filehandle.size)
+            # OpenSlide would leave out such a page and all behind it, so that the thumbnail comes
+            # from a finer level.
+            reason = _senseless_tags(page) or _impossible_tiles(page, tiff.filehandle.size)
             if reason is not None:
                 raise DamagedError(f"{error}; and it is damaged: a page has {reason}") from error
+        if description(tiff.pages.first).startswith("Aperio"):
+            error.num_levels = sum(page.aspage().is_tiled for page in tiff.pages)
         raise
 
 
@@ -105,7 +119,7 @@ def _check_number_of_pages(tiff: tifffile.TiffFile) -> None:
     """Refuse a chain of pages without an end, following it no further than a slide's could go."""
     offsets: set[int] = set()
     num_pages = 0
-    for page in (page.aspage() for page in tiff.pages):
+    for page in _pages(tiff):
         if page.offset in offsets:
             raise DamagedError("is damaged: its pages lead back to an earlier one")
         offsets.add(page.offset)
@@ -116,6 +130,31 @@ def _check_number_of_pages(tiff: tifffile.TiffFile) -> None:
             _ = list(page.pages or ())
         except Exception as error:  # whatever stands there instead
             raise DamagedError(f"is damaged: its SubIFDs are no pages ({error})") from error
+
+
+def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    yield tiff.pages.first
+    for number in itertools.count(1):
+        try:
+            page = tiff.pages[number].aspage()
+        except IndexError:
+            return
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise DamagedError(
+                f"is damaged: page {number} has a senseless tag ({error})"
+            ) from error
+        yield page
+
+
+def _senseless_tags(page: tifffile.TiffPage) -> str | None:
+    """Return what is wrong with the tags of a page that say how its pixels are stored."""
+    for code in _WHOLE_NUMBERS & set(page.tags.keys()):
+        tag = page.tags[code]
+        if tag.dtype not in _WHOLE_TYPES or (tag.count != 1 and code not in _LISTS):
+            return f"a tag {tag.name} of the wrong kind"
+    if min(page.imagewidth, page.imagelength, page.samplesperpixel) < 1 or not page.dataoffsets:
+        return "no pixels"
+    return None
 
 
 def _impossible_tiles(page: tifffile.TiffPage, num_bytes: int) -> str | None:
