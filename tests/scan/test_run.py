@@ -313,6 +313,19 @@ def test_a_scan_that_is_stopped_in_the_middle_leaves_masks_and_no_half_index(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["masks"]
 
 
+def test_equal_scans_are_equal_files(tmp_path):
+    """Row 34 of the faults: another member, the files of a scan."""
+    slides = [write_slide(tmp_path / f"{n}.svs", smooth_tissue(400, 400, seed=n)) for n in range(3)]
+    files = []
+    for num_threads in (1, 3):
+        folder = tmp_path / f"with {num_threads}"
+        masks = MaskStore(folder / "masks")
+        scan(folder, *map(str, slides), plan=plan_of(AutoBackend()), mask_store=masks)
+        files.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.p*")})
+    assert len(files[0]) == 4
+    assert files[0] == files[1]
+
+
 def test_settings_that_make_no_sense_are_refused_by_name():
     with pytest.raises(ConfigError, match="num_candidates=0"):
         plan_of(num_candidates=0)
