@@ -252,6 +252,8 @@ def check_folder(
     with explained(path):
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file, and {kind} is a folder; give another name")
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(f"{path} is a link to nothing; give another name, or remove it")
         _refuse_input(path, kind, inputs)
         if is_ours is not None:
             _refuse_to_replace_folder(path, is_ours, kind)
