@@ -165,7 +165,7 @@ def test_a_slide_behind_a_url_keeps_both_its_slashes(
     ("words", "code", "says"),
     [
         (["-o", "x.txt"], 2, "x.txt must end in .parquet"),
-        (["-o", "taken/x.parquet"], 1, "taken cannot be made (File exists)"),
+        (["-o", "taken/x.parquet"], 2, "taken is a file, so taken/x.parquet cannot be written"),
         (
             ["-o", "x.parquet", "--recipe=nano"],
             2,
@@ -207,7 +207,11 @@ def test_a_wrong_scan_is_one_clear_line(
         (["train", "nano_cpu", "nowhere", "--out-dir", "y"], 1, "nowhere does not exist"),
         (["train", "nano_cpu", "x", "--out-dir", "y", "--device", "quantum"], 2, "quantum"),
         (["export", "nowhere", "-o", "y"], 1, "nowhere is no run"),
-        (["embed", "nowhere", "x", "-o", "y"], 1, "nowhere is neither a run"),
+        (
+            ["embed", "nowhere", "x", "-o", "y"],
+            1,
+            "nowhere does not exist; give the folder of a run",
+        ),
         (["evaluate", "nowhere", "--data-dir", "x"], 1, "x/train is no folder"),
         (["report", "nowhere"], 1, "nowhere is no run"),
     ],
@@ -253,7 +257,8 @@ def test_a_slide_without_microns_per_pixel_says_how_to_give_them(
     words = ["train", "nano_cpu", slide, "--out-dir", tmp_path / "run", *SMALL]
     code, line = fails(capsys, *words)
     assert code == 1
-    assert "does not say its microns per pixel; say it with mpp_overrides" in line
+    assert "does not say its microns per pixel; give its microns per pixel, with" in line
+    assert "--mpp-overrides NAME UM" in line
 
 
 def test_a_bad_slide_does_not_keep_others_from_being_embedded(
@@ -282,10 +287,11 @@ def test_an_export_replaces_nothing_but_an_export(
 ):
     folder = tmp_path / "run"
     assert run(capsys, "train", "nano_cpu", *phantoms, "--out-dir", folder, *SMALL)[0] == 0
-    for taken in (folder, tmp_path):
-        code, line = fails(capsys, "export", folder, "-o", taken)
+    taken = ((folder, "is read by this command"), (tmp_path, "that is not an export"))
+    for out, says in taken:
+        code, line = fails(capsys, "export", folder, "-o", out)
         assert code == 2
-        assert "holds something that is not an export" in line
+        assert says in line
     for _ in range(2):
         assert run(capsys, "export", folder, "-o", tmp_path / "model")[0] == 0
     assert len(RunFolder(folder).metrics()) == 2

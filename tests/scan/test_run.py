@@ -252,7 +252,7 @@ def test_places_that_cannot_hold_an_index_are_refused_before_anything_is_read(tm
     with pytest.raises(ConfigError, match=r"must end in \.parquet"):
         scan_slides(entries_of("made://a"), tmp_path / "index.csv", plan)
     (tmp_path / "mine.parquet").write_text("precious")
-    with pytest.raises(InputError, match="is there and is no index"):
+    with pytest.raises(ConfigError, match="is there and is not an index of a scan"):
         scan_slides(entries_of("made://a"), tmp_path / "mine.parquet", plan)
     with pytest.raises(InputError, match="no slides to scan"):
         scan_slides([], tmp_path / "index.parquet", plan)
@@ -266,7 +266,7 @@ def test_masks_that_cannot_be_kept_end_the_scan_and_leave_the_old_index(tmp_path
     scan(tmp_path, "made://a")
     before = (tmp_path / "index.parquet").read_bytes()
     (tmp_path / "masks").write_text("a file where a folder should be")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="masks is a file, and .* is a folder"):
         scan(tmp_path, "made://b", mask_store=MaskStore(tmp_path / "masks"))
     assert (tmp_path / "index.parquet").read_bytes() == before
 
@@ -328,7 +328,7 @@ def test_a_column_of_the_user_is_kept_though_it_begins_like_one_of_the_scan(tmp_
 
 def test_an_index_whose_folder_cannot_be_made_says_so(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(ConfigError, match="file is a file, so .* cannot be written"):
         scan_slides(entries_of("made://a"), tmp_path / "file" / "index.parquet", plan_of())
 
 
@@ -350,3 +350,35 @@ def test_masks_beside_an_index_are_no_slides_of_its_folder(tmp_path):
         assert [entry.name for entry in entries] == ["0.png", "1.png"]
         scan_slides(entries, index, plan_of(backend), mask_store=MaskStore(masks_beside(index)))
     assert len(list(masks_beside(index).rglob("*.png"))) == 2
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotingBackend(SlideBackend):
+    """Open slides that have something to say."""
+
+    notes: tuple[str, ...]
+
+    def open(self, path: Path | str) -> Slide:
+        slide = SyntheticBackend().open(path)
+        slide._info = replace(slide.info, notes=self.notes)
+        return slide
+
+
+def test_notes_about_a_slide_are_in_the_index_and_taken_over_by_the_next_scan(tmp_path):
+    notes = ("level 3 is left out", "levels are known by their sizes")
+    plan = plan_of(NotingBackend(notes=notes))
+    first = scan(tmp_path, "made://a", plan=plan)
+    assert first["a"].scan_notes == notes
+    assert scan(tmp_path, "made://a", plan=plan) == first
+    (row,) = parquet.read_table(tmp_path / "index.parquet").to_pylist()
+    assert row["scan_notes"] == "; ".join(notes)
+
+
+def test_an_index_from_before_there_were_notes_is_a_list_of_slides_and_is_scanned_over(tmp_path):
+    index = tmp_path / "index.parquet"
+    scan(tmp_path, "made://a")
+    table = parquet.read_table(index).drop_columns(["scan_notes"])
+    parquet.write_table(table, index)
+    assert [entry.path for entry in list_slides(index)] == ["made://a"]
+    assert scan(tmp_path, "made://a")["a"].scan_notes == ()

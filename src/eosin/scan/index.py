@@ -2,26 +2,27 @@
 
 import dataclasses
 import logging
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from eosin.atomic import atomic_path
+from eosin.atomic import atomic_file, check_file, check_folder
 from eosin.catalog.entry import Value
 from eosin.catalog.table import INDEX_MARK, read_table
-from eosin.errors import ConfigError, InputError
+from eosin.errors import ConfigError
 from eosin.plain import fingerprint
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import Known, ScannedSlide
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a scan finds out other things than before, so that old rows are not taken over."""
+
+_KIND = "an index of a scan"
 
 _ACCEPTANCE = re.compile(r"acceptance_[\d.e+-]+")
 
@@ -51,6 +52,8 @@ def write_index(
         values = [getattr(slide, name) for slide in scanned]
         if name in ("path", "duplicate_of"):
             values = [None if path is None else _relative(path, out) for path in values]
+        elif name == "scan_notes":
+            values = ["; ".join(notes) or None for notes in values]
         columns[name] = pa.array(values, type=_type(name))
     for name in measured:
         values = [slide.acceptance_by_mpp.get(name) for slide in scanned]
@@ -62,7 +65,7 @@ def write_index(
             columns[name] = _listed_column([row.get(name) for row in metadata])
     marks = {INDEX_MARK: str(_VERSION).encode(), b"eosin_plan": _plan_mark(plan)}
     table = pa.table(columns).replace_schema_metadata(marks)
-    with atomic_path(out) as aside:
+    with atomic_file(out, is_ours=_is_index) as aside:
         parquet.write_table(table, aside)
 
 
@@ -84,23 +87,26 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
     return rows.get
 
 
-def refuse_foreign(out: Path) -> None:
-    """Refuse a place for an index that cannot be written, or that holds something else.
+def check_places(
+    out: Path, *, folders: Iterable[Path] = (), inputs: Iterable[Path | str] = ()
+) -> None:
+    """Refuse places in which a scan cannot write, before any slide is looked at.
+
+    Args:
+        out: Of the index.
+        folders: In which the scan writes files beside it.
+        inputs: What is scanned, which the index must not replace.
 
     Raises:
-        ConfigError: If its name has another ending than `.parquet`.
-        InputError: If it holds something else, or its folder cannot be written.
+        ConfigError: If the name of the index has another ending than `.parquet`, or something else
+            is in one of the places.
+        WriteError: If nothing can be written there.
     """
     if out.suffix.lower() != ".parquet":
         raise ConfigError(f"{out} must end in .parquet, which is how an index is known")
-    if out.exists() and not _is_index(out):
-        raise InputError(f"{out} is there and is no index of a scan; give another name")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out.parent} cannot be made ({error.strerror})") from error
-    if not os.access(out.parent, os.W_OK):
-        raise InputError(f"{out.parent} cannot be written; give another place for the index")
+    check_file(out, _KIND, is_ours=_is_index, inputs=inputs)
+    for folder in folders:
+        check_folder(folder, "a scan's folder beside its index")
 
 
 def _is_index(path: Path) -> bool:
@@ -115,11 +121,13 @@ def _plan_mark(plan: ScanPlan) -> bytes:
 
 
 def _scanned(row: Mapping[str, Value]) -> ScannedSlide:
-    values: dict[str, Value | int] = {name: row[name] for name in _SCANNED}
+    values: dict[str, Value | int | tuple[str, ...]] = {name: row[name] for name in _SCANNED}
     for name in _WHOLE:
         number = row[name]
         if isinstance(number, float):
             values[name] = int(number)
+    notes = row["scan_notes"]
+    values["scan_notes"] = tuple(notes.split("; ")) if isinstance(notes, str) else ()
     measured = {
         name: share
         for name, share in row.items()

@@ -5,6 +5,7 @@ the rows since then; going on, it writes them again, each sample once.
 """
 
 import json
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from typing import final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eosin.atomic import atomic_path, remove_leftovers
+from eosin.atomic import atomic_file, remove_leftovers
+from eosin.catalog.anonymous import slide_key
 from eosin.errors import InputError
 from eosin.plain import Plain, fingerprint
 from eosin.stream.result import PatchResult
@@ -42,6 +44,8 @@ SCHEMA = pa.schema(
 """One row a sample: where it was read, what was drawn to augment it (JSON), the CRC-32 of the patch
 before that, and how many candidates fell to what before it (JSON)."""
 
+PART = re.compile(r"samples_\d{12,}\.parquet")
+"""Name of a part, with its first sample."""
 _SETTINGS_KEY = b"eosin settings"
 
 
@@ -49,17 +53,21 @@ _SETTINGS_KEY = b"eosin settings"
 class ManifestWriter:
     """Writes samples down as they are delivered; for one process."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Plain]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Plain], *, anonymous: bool = False
+    ) -> None:
         """Take a folder; rows that it has from the first recorded sample on are written anew.
 
         Args:
             folder: May hold the manifest of the same stream.
             settings: Of the stream.
+            anonymous: Write the key of a slide's content in place of its file name.
 
         Raises:
             InputError: If the folder holds the manifest of a stream with other settings.
         """
         self.folder = folder
+        self._anonymous = anonymous
         mine = fingerprint(dict(settings)).encode()
         self._schema = SCHEMA.with_metadata({_SETTINGS_KEY: mine})
         self._rows: list[dict[str, object]] = []
@@ -67,7 +75,7 @@ class ManifestWriter:
         self._known: set[int] | None = None
         """Samples that have their rows, once a sample came that is not beyond all others."""
         for part in manifest_parts(folder):
-            if pq.read_schema(part).metadata.get(_SETTINGS_KEY) != mine:
+            if _settings_of(part) != mine:
                 raise InputError(
                     f"{folder} holds the manifest of a stream with other settings; give another "
                     "folder, or remove it"
@@ -76,14 +84,17 @@ class ManifestWriter:
     def record(self, result: PatchResult) -> None:
         """Write a delivered sample down; one that is delivered again has its row already."""
         if self._highest < 0:
-            remove_leftovers(self.folder)
+            remove_leftovers(self.folder, of=r"samples_\d{12,}")
             self._forget_from(result.index)
         if result.index <= self._highest and result.index in self._those_recorded():
             return
         self._highest = max(self._highest, result.index)
         if self._known is not None:
             self._known.add(result.index)
-        self._rows.append(_row(result))
+        row = _row(result)
+        if self._anonymous:
+            row["slide"] = slide_key(str(row["fingerprint"]))
+        self._rows.append(row)
         if len(self._rows) >= ROWS_PER_PART:
             self.flush()
 
@@ -118,13 +129,21 @@ class ManifestWriter:
 
     def _write(self, table: pa.Table) -> None:
         first = table["index"][0].as_py()
-        with atomic_path(self.folder / f"samples_{first:012d}.parquet") as aside:
+        with atomic_file(self.folder / f"samples_{first:012d}.parquet") as aside:
             pq.write_table(table, aside, compression="zstd")
+
+
+def _settings_of(part: Path) -> bytes | None:
+    """Return the fingerprint of the settings of a part; None for a file that is not a part."""
+    try:
+        return (pq.read_schema(part).metadata or {}).get(_SETTINGS_KEY)
+    except (pa.ArrowException, OSError):
+        return None
 
 
 def manifest_parts(folder: Path) -> list[Path]:
     """Return the parts of a manifest, in the order of the samples."""
-    return sorted(folder.glob("samples_*.parquet"))
+    return sorted(path for path in folder.glob("samples_*.parquet") if PART.fullmatch(path.name))
 
 
 def read_manifest(folder: Path) -> pa.Table:

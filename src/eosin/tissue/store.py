@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from eosin.backends.base import Slide
-from eosin.errors import InputError
-from eosin.plain import fingerprint
+from eosin.errors import InputError, system_reason
+from eosin.plain import fingerprint, to_plain
 from eosin.tissue.base import TissueSource, mask_max_px
 from eosin.tissue.mask import TissueMask
 
@@ -64,7 +64,10 @@ class MaskStore:
         Raises:
             SlideError: If the source cannot say what the mask depends on.
         """
-        described = replace(slide.info, path="")
+        # Notes are for people, and came after masks had their names.
+        described = to_plain(replace(slide.info, path="", notes=()))
+        assert isinstance(described, dict)
+        del described["notes"]
         content_key = source.content_key(slide)
         key = fingerprint([_VERSION, described, content_key, mask_max_px(slide.info)])
         return self.folder / fingerprint(source) / f"{key}.png"
@@ -98,8 +101,9 @@ def _write(path: Path, mask: Bool[np.ndarray, "height width"]) -> None:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"{path.parent}: the tissue mask of a slide cannot be written there ({error}); "
-            "give a folder that can be written, or fill this one beforehand"
+            f"{path.parent}: the tissue mask of a slide cannot be written there "
+            f"({system_reason(error)}); give a folder that can be written, or fill "
+            "this one beforehand"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -17,6 +17,10 @@ from eosin.verbs.arguments import (
     masks_beside,
     named_recipe,
 )
+
+if TYPE_CHECKING:
+    from eosin.backends.base import SlideBackend
+    from eosin.catalog import SlideEntry
 
 
 @dataclass(kw_only=True)
@@ -79,16 +83,22 @@ class PreviewVerb:
     """A folder of slides, slides, or an index."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The HTML page to write."""
+    anonymous: bool = False
+    """Name slides by their content instead of their files, for a page that is passed on."""
     choice: ChoiceOf = field(default_factory=Choice)
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
 
 
 def scan(args: ScanVerb) -> None:
     from eosin.backends.crash import CrashLog
-    from eosin.scan import ScanPlan, scan_slides, summary
+    from eosin.scan import ScanPlan, check_places, scan_slides, summary
     from eosin.tissue import MaskStore
 
     data = named_recipe(args.recipe).data
+    mask_store = MaskStore(masks_beside(args.out))
+    crash_log = CrashLog(args.out.with_suffix(".crashes"))
+    # Before slides are looked for, which can take long.
+    check_places(args.out, folders=[mask_store.folder, crash_log.folder], inputs=args.slides)
     chosen = choose(args.slides, args.choice)
     plan = ScanPlan(
         backend=chosen.backend,
@@ -101,8 +111,8 @@ def scan(args: ScanVerb) -> None:
         chosen.entries,
         args.out,
         plan,
-        mask_store=MaskStore(masks_beside(args.out)),
-        crash_log=CrashLog(args.out.with_suffix(".crashes")),
+        mask_store=mask_store,
+        crash_log=crash_log,
         num_threads=args.num_threads,
     )
     print(summary(scanned))
@@ -146,14 +156,21 @@ def manifest(args: ManifestVerb) -> None:
 
 
 def preview(args: PreviewVerb) -> None:
+    from eosin.catalog import anonymous_slides
+    from eosin.report.page import check_page
     from eosin.report.preview import write_preview
 
+    check_page(args.out, inputs=args.slides)
     chosen = choose(args.slides, args.choice)
+    entries: tuple[SlideEntry, ...] = chosen.entries
+    backend: SlideBackend = chosen.backend
+    if args.anonymous:
+        entries, backend = anonymous_slides(entries, backend)
     write_preview(
         args.out,
         args.config,
-        chosen.entries,
-        chosen.backend,
+        entries,
+        backend,
         title=args.recipe,
         mask_store=chosen.masks,
     )
