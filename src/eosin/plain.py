@@ -8,13 +8,14 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eosin.errors import ConfigError, InputError
+from eosin.names import escaped, unescaped
 
 TYPE_KEY = "type"
 """Field that holds the class of a component in its plain form."""
@@ -94,6 +95,33 @@ def _find_class(full_name: str) -> type:
     if not dataclasses.is_dataclass(found):
         raise InputError(f"the settings hold a {full_name}, which is no component")
     return found
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """Return plain values as JSON whose texts are `escaped`, so that any parser takes them."""
+    return json.dumps(_with_texts(value, escaped), indent=indent)
+
+
+def from_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return the values that `to_json` wrote, or those of any other JSON.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deeply.
+    """
+    try:
+        return _with_texts(json.loads(text), unescaped)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _with_texts(value: object, change: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_with_texts(key, change): _with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_texts(item, change) for item in value]
+    return value
 
 
 def fingerprint(value: object) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import faulthandler
 import fcntl
-import json
 import mmap
 import os
 import re
@@ -24,6 +23,7 @@ from typing import IO, final
 
 from eosin.backends.files import file_fingerprint
 from eosin.errors import InputError
+from eosin.plain import from_json, to_json
 
 LACKS_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 """Errors of a file system without locks, such as Lustre without `-o flock` or NFS without a lock
@@ -97,7 +97,7 @@ class CrashLog:
             "fault": fault,
         }
         with (self.folder / "crashes.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
 
     def _crashes(self) -> dict[str, str]:
         """Return faults by path and by content."""
@@ -240,7 +240,7 @@ def _parsed(line: str) -> dict[str, str] | None:
     The next process goes on in the same line, which is then lost as well.
     """
     try:
-        crash = json.loads(line)
+        crash = from_json(line)
     except ValueError:
         return None
     return crash if isinstance(crash, dict) and crash.keys() >= _KEYS else None

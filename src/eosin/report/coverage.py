@@ -10,13 +10,13 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from eosin.errors import EosinError
+from eosin.names import escaped
 from eosin.report.bars import count_chart
 from eosin.report.page import Html, Section, collapsible, figure, paragraph, table
-from eosin.stream.manifest import manifest_parts
+from eosin.stream.manifest import manifest_parts, read_part
 from eosin.stream.order import LaneOrder
 
 MAX_PARTS = 5000
@@ -65,7 +65,7 @@ def delivered_counts(manifest: Path) -> Counter[str] | None:
     counts: Counter[str] = Counter()
     for part in parts:
         try:
-            column = pq.read_table(part, columns=["slide"])["slide"]
+            column = read_part(part, ["slide"])["slide"]
         except (FileNotFoundError, pa.ArrowInvalid):
             # A run that goes on writes the last parts anew.
             continue
@@ -149,4 +149,4 @@ def _blocks(names: Sequence[str], counts: Mapping[str, int], source: str) -> lis
 
 
 def _name(path: str) -> str:
-    return PurePath(path).name
+    return escaped(PurePath(path).name)

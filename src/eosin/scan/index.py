@@ -12,8 +12,9 @@ from pyarrow import parquet
 
 from eosin.atomic import atomic_path
 from eosin.catalog.entry import Value
-from eosin.catalog.table import INDEX_MARK, read_table
+from eosin.catalog.table import ESCAPES_MARK, INDEX_MARK, read_table
 from eosin.errors import ConfigError, InputError
+from eosin.names import escaped
 from eosin.plain import fingerprint
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import Known, ScannedSlide
@@ -51,7 +52,7 @@ def write_index(
         values = [getattr(slide, name) for slide in scanned]
         if name in ("path", "duplicate_of"):
             values = [None if path is None else _relative(path, out) for path in values]
-        columns[name] = pa.array(values, type=_type(name))
+        columns[name] = pa.array(map(_storable, values), type=_type(name))
     for name in measured:
         values = [slide.acceptance_by_mpp.get(name) for slide in scanned]
         columns[name] = pa.array(values, type=pa.float64())
@@ -60,10 +61,14 @@ def write_index(
         # Those of an older index hold for other settings.
         if name not in columns and not _ACCEPTANCE.fullmatch(name):
             columns[name] = _listed_column([row.get(name) for row in metadata])
-    marks = {INDEX_MARK: str(_VERSION).encode(), b"eosin_plan": _plan_mark(plan)}
+    marks = {
+        INDEX_MARK: str(_VERSION).encode(),
+        ESCAPES_MARK: b"1",
+        b"eosin_plan": _plan_mark(plan),
+    }
     table = pa.table(columns).replace_schema_metadata(marks)
-    with atomic_path(out) as aside:
-        parquet.write_table(table, aside)
+    with atomic_path(out) as aside, aside.open("wb") as file:
+        parquet.write_table(table, file)
 
 
 def known_slides(out: Path, plan: ScanPlan) -> Known:
@@ -73,7 +78,7 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
     anything that was found out with other settings.
     """
     rows: dict[str, ScannedSlide] = {}
-    if out.exists() and parquet.read_metadata(out).metadata.get(b"eosin_plan") == _plan_mark(plan):
+    if out.exists() and _marks(out).get(b"eosin_plan") == _plan_mark(plan):
         for row in read_table(out)[0]:
             if not row.keys() >= set(_SCANNED):
                 break  # somebody has taken columns away
@@ -93,7 +98,7 @@ def refuse_foreign(out: Path) -> None:
     """
     if out.suffix.lower() != ".parquet":
         raise ConfigError(f"{out} must end in .parquet, which is how an index is known")
-    if out.exists() and not _is_index(out):
+    if out.exists() and INDEX_MARK not in _marks(out):
         raise InputError(f"{out} is there and is no index of a scan; give another name")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +108,20 @@ def refuse_foreign(out: Path) -> None:
         raise InputError(f"{out.parent} cannot be written; give another place for the index")
 
 
-def _is_index(path: Path) -> bool:
+def _marks(path: Path) -> dict[bytes, bytes]:
+    """Return what a Parquet file says of itself; nothing where it is no such file."""
+    if not path.is_file():
+        return {}
     try:
-        return INDEX_MARK in (parquet.read_metadata(path).metadata or {})
-    except (pa.ArrowException, OSError):
-        return False
+        # Through a file object: Arrow takes no path that is not UTF-8.
+        with path.open("rb") as file:
+            return dict(parquet.read_metadata(file).metadata or {})
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
+
+
+def _storable(value: object) -> object:
+    return escaped(value) if isinstance(value, str) else value
 
 
 def _plan_mark(plan: ScanPlan) -> bytes:
@@ -145,5 +159,5 @@ def _listed_column(values: Sequence[Value]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1:
         # Two tables that do not agree on what the column holds.
-        return pa.array([None if value is None else str(value) for value in values])
-    return pa.array(values)
+        values = [None if value is None else str(value) for value in values]
+    return pa.array(map(_storable, values))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eosin.names import escaped
 from eosin.scan.slide import ScannedSlide
 
 _WIDTH = 110
@@ -93,7 +94,7 @@ def _listed(
 ) -> Table:
     table = Table("slide", column, title=title, title_justify="left")
     for slide in slides[:_MAX_LISTED]:
-        table.add_row(escape(slide.name), escape(text(slide) or ""))
+        table.add_row(escape(escaped(slide.name)), escape(escaped(text(slide) or "")))
     if len(slides) > _MAX_LISTED:
         table.add_row("...", f"and {len(slides) - _MAX_LISTED} more, in the index")
     return table

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from eosin.atomic import atomic_path, remove_leftovers
 from eosin.errors import InputError
+from eosin.names import escaped
 from eosin.plain import Plain, fingerprint
 from eosin.stream.result import PatchResult
 
@@ -67,7 +68,9 @@ class ManifestWriter:
         self._known: set[int] | None = None
         """Samples that have their rows, once a sample came that is not beyond all others."""
         for part in manifest_parts(folder):
-            if pq.read_schema(part).metadata.get(_SETTINGS_KEY) != mine:
+            with part.open("rb") as file:
+                metadata = pq.read_schema(file).metadata or {}
+            if metadata.get(_SETTINGS_KEY) != mine:
                 raise InputError(
                     f"{folder} holds the manifest of a stream with other settings; give another "
                     "folder, or remove it"
@@ -96,9 +99,7 @@ class ManifestWriter:
 
     def _those_recorded(self) -> set[int]:
         if self._known is None:
-            on_disk = (
-                pq.read_table(part, columns=["index"]) for part in manifest_parts(self.folder)
-            )
+            on_disk = (read_part(part, ["index"]) for part in manifest_parts(self.folder))
             self._known = {index for table in on_disk for index in table["index"].to_pylist()}
             self._known.update(int(str(row["index"])) for row in self._rows)
         return self._known
@@ -106,7 +107,7 @@ class ManifestWriter:
     def _forget_from(self, index: int) -> None:
         """Drop rows of samples that come again."""
         for part in manifest_parts(self.folder):
-            table = pq.read_table(part)
+            table = read_part(part)
             # Rows stand in the order of their samples.
             kept = table.slice(0, bisect_left(table["index"].to_pylist(), index))
             if kept.num_rows == table.num_rows:
@@ -118,13 +119,23 @@ class ManifestWriter:
 
     def _write(self, table: pa.Table) -> None:
         first = table["index"][0].as_py()
-        with atomic_path(self.folder / f"samples_{first:012d}.parquet") as aside:
-            pq.write_table(table, aside, compression="zstd")
+        with (
+            atomic_path(self.folder / f"samples_{first:012d}.parquet") as aside,
+            aside.open("wb") as file,
+        ):
+            pq.write_table(table, file, compression="zstd")
 
 
 def manifest_parts(folder: Path) -> list[Path]:
     """Return the parts of a manifest, in the order of the samples."""
     return sorted(folder.glob("samples_*.parquet"))
+
+
+def read_part(part: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of one part, all columns or some; names of slides are `escaped`."""
+    # Through a file object: Arrow takes no path that is not UTF-8.
+    with part.open("rb") as file:
+        return pq.read_table(file, columns=columns)
 
 
 def read_manifest(folder: Path) -> pa.Table:
@@ -136,7 +147,7 @@ def read_manifest(folder: Path) -> pa.Table:
     parts = manifest_parts(folder)
     if not parts:
         raise InputError(f"{folder} has no parts of a manifest (samples_*.parquet)")
-    tables = [pq.read_table(part).replace_schema_metadata(None) for part in parts]
+    tables = [read_part(part).replace_schema_metadata(None) for part in parts]
     return pa.concat_tables(tables).sort_by("index")
 
 
@@ -144,7 +155,7 @@ def _row(result: PatchResult) -> dict[str, object]:
     at = result.coordinate
     return {
         "index": result.index,
-        "slide": result.slide_metadata["name"],
+        "slide": escaped(str(result.slide_metadata["name"])),
         "fingerprint": result.slide_metadata["fingerprint"],
         "x_l0": at.x,
         "y_l0": at.y,

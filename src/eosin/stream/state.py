@@ -20,6 +20,7 @@ from jaxtyping import Float
 from eosin.backends.files import file_fingerprint
 from eosin.catalog.entry import SlideEntry
 from eosin.errors import CheckpointError
+from eosin.names import escaped
 from eosin.plain import Plain, differences, fingerprint, to_plain
 from eosin.stream.listed import SlideList
 
@@ -111,7 +112,7 @@ def describe_list(one: SlideList, names: Sequence[str], digests: Sequence[str]) 
         digests: What identifies them, by number.
     """
     of_list = [names[number] for number in one.numbers]
-    are_short = sum(len(name.encode()) + 4 for name in of_list) <= _MAX_NAMES_BYTES
+    are_short = sum(len(escaped(name).encode()) + 4 for name in of_list) <= _MAX_NAMES_BYTES
     packed = None
     if one.weights is not None:
         packed = base64.b64encode(one.weights.astype("<f4").tobytes()).decode()
@@ -192,7 +193,9 @@ def _told(contents: Iterator[str], num: int) -> Iterator[str]:
 
 
 def _digest(content: str) -> str:
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()[:_DIGEST_BYTES]).decode()
+    # An unreadable slide is known by its name, which need not be UTF-8.
+    found = hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
+    return base64.b64encode(found[:_DIGEST_BYTES]).decode()
 
 
 class _Gone(NamedTuple):

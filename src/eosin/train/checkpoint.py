@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 from eosin.atomic import atomic_path
 from eosin.errors import CheckpointError, InputError
 from eosin.pipeline import StreamState
+from eosin.plain import from_json, to_json
 from eosin.train.saved_state import describe_failure, load_state, plain_name, save_state
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World, whole
@@ -107,7 +108,7 @@ def save_checkpoint(
 
         def write_alone() -> None:
             if world.is_main:
-                (aside / _STREAM).write_text(json.dumps(stream))
+                (aside / _STREAM).write_text(to_json(stream))
                 save_file(teacher, aside / _TEACHER, metadata={"format": "pt"})
 
         def finish() -> None:
@@ -147,7 +148,7 @@ def load_newest(
         if problem is None:
             problem = load_state(path / "state", model, optimizer, world)
         if problem is None:
-            stream = cast(StreamState, json.loads((path / _STREAM).read_text()))
+            stream = cast(StreamState, from_json((path / _STREAM).read_bytes()))
             return Restored(step=_step_of(path), stream=stream)
         logger.warning("checkpoint %s is passed over: %s", path, problem)
     if problem is not None:

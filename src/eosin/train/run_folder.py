@@ -24,7 +24,7 @@ from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
 from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError, InputError, TrainingError
-from eosin.plain import TYPE_KEY, Plain, differences, from_plain
+from eosin.plain import TYPE_KEY, Plain, differences, from_json, from_plain, to_json
 from eosin.train.config import TrainConfig
 from eosin.train.folder_lock import locked
 from eosin.train.slide_list import slide_list_text, slides_of
@@ -104,11 +104,11 @@ class RunFolder:
                     "give the same settings to go on with it, or another out_dir"
                 )
         else:
-            write_atomic(config_path, json.dumps(config, indent=1))
+            write_atomic(config_path, to_json(config, indent=1))
 
     def write_recipe(self, name: str) -> None:
         """Write down which recipe the settings began as."""
-        write_atomic(self.path / "recipe.json", json.dumps({"name": name}))
+        write_atomic(self.path / "recipe.json", to_json({"name": name}))
 
     @property
     def recipe(self) -> str | None:
@@ -117,13 +117,13 @@ class RunFolder:
 
     def write_start(self, start: Mapping[str, object]) -> None:
         """Write down which weights the run starts from."""
-        write_atomic(self.path / "start.json", json.dumps(start, indent=1))
+        write_atomic(self.path / "start.json", to_json(start, indent=1))
 
     def write_down(self, slides: Sequence[SlideEntry], backend: Plain) -> None:
         """Write down what the run reads, and with which versions."""
         write_atomic(self.path / "slides.json", slide_list_text(slides))
-        write_atomic(self.path / "backend.json", json.dumps(backend, indent=1))
-        write_atomic(self.path / "versions.json", json.dumps(versions_here(), indent=1))
+        write_atomic(self.path / "backend.json", to_json(backend, indent=1))
+        write_atomic(self.path / "versions.json", to_json(versions_here(), indent=1))
 
     def stream_records(self, *, has_manifest: bool) -> Records:
         """Return where the run's stream writes down what happens to it."""
@@ -194,7 +194,7 @@ class RunFolder:
         path = self.path / "quarantine.json"
         if quarantined:
             with _told_what_to_do(path):
-                write_atomic(path, json.dumps(dict(quarantined), indent=1))
+                write_atomic(path, to_json(dict(quarantined), indent=1))
 
     def metrics(self) -> list[dict[str, Number]]:
         """Return one record a step, oldest first; damaged lines are left out with a warning."""
@@ -245,20 +245,20 @@ class RunFolder:
 
     def _read(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         try:
-            return json.loads((self.path / name).read_text())
+            return from_json((self.path / name).read_bytes())
         except FileNotFoundError as error:
             if (self.exists() or self._has(".lock")) and not self.has_trained():
                 raise InputError(
                     f"{self.path} has not begun: it has no {name} yet; wait, or start it again"
                 ) from error
             raise InputError(f"{self.path} is no run: it has no {name}") from error
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise InputError(f"{self.path / name} is damaged: {error}") from error
 
 
 def _append(path: Path, record: Mapping[str, object]) -> None:
     with _told_what_to_do(path), path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(to_json(record) + "\n")
 
 
 @contextmanager
@@ -282,7 +282,7 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                 try:
                     record = json.loads(line)
                     record["step"]
-                except (json.JSONDecodeError, TypeError, KeyError):
+                except (ValueError, RecursionError, TypeError, KeyError):
                     num_damaged += 1
                 else:
                     yield record
