@@ -34,7 +34,8 @@ def read_all(slide: Slide, places: list[tuple[int, int]]) -> None:
 def floor_of(slide: TiffSlide, places: list[tuple[int, int]]) -> Callable[[], None]:
     """Return what decodes the tiles under the places and does nothing else."""
     grid = slide._layout.levels[0]
-    tables, colorspace = grid.decoder._tables, grid.decoder._colorspace
+    shared, colorspace = grid.decoder._tables, "rgb" if grid.decoder._is_rgb else "ycbcr"
+    tables = b"\xff\xd8" + shared + b"\xff\xd9" if shared else None
     content = Path(slide.info.path).read_bytes()
     tiles = []
     for x, y in places:

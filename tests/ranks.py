@@ -8,7 +8,6 @@ import pickle
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -43,11 +42,8 @@ def on_ranks(num_ranks: int, function: Callable[[int], T], *, timeout_s: float =
             for rank in range(num_ranks)
         ]
         try:
-            with warnings.catch_warnings():
-                # Python 3.12 warns of forking beside threads; no rank uses the parent's.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                for process in processes:
-                    process.start()
+            for process in processes:
+                process.start()
             for _, sender in pipes:
                 sender.close()
             return _results([receiver for receiver, _ in pipes], timeout_s)

@@ -207,7 +207,11 @@ def test_a_wrong_scan_is_one_clear_line(
         (["train", "nano_cpu", "nowhere", "--out-dir", "y"], 1, "nowhere does not exist"),
         (["train", "nano_cpu", "x", "--out-dir", "y", "--device", "quantum"], 2, "quantum"),
         (["export", "nowhere", "-o", "y"], 1, "nowhere is no run"),
-        (["embed", "nowhere", "x", "-o", "y"], 1, "nowhere is neither a run"),
+        (
+            ["embed", "nowhere", "x", "-o", "y"],
+            1,
+            "nowhere does not exist; give the folder of a run",
+        ),
         (["evaluate", "nowhere", "--data-dir", "x"], 1, "x/train is no folder"),
         (["report", "nowhere"], 1, "nowhere is no run"),
     ],
@@ -253,7 +257,8 @@ def test_a_slide_without_microns_per_pixel_says_how_to_give_them(
     words = ["train", "nano_cpu", slide, "--out-dir", tmp_path / "run", *SMALL]
     code, line = fails(capsys, *words)
     assert code == 1
-    assert "does not say its microns per pixel; say it with mpp_overrides" in line
+    assert "does not say its microns per pixel; give its microns per pixel, with" in line
+    assert "--mpp-overrides NAME UM" in line
 
 
 def test_a_bad_slide_does_not_keep_others_from_being_embedded(

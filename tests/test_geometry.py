@@ -105,7 +105,7 @@ def test_axes_that_are_within_the_tolerance_only_on_average_are_resampled():
 
 def test_a_slide_without_mpp_is_refused_with_advice():
     info = slide_of(None).info
-    with pytest.raises(MissingMppError, match=r"made://slide.*mpp_overrides"):
+    with pytest.raises(MissingMppError, match=r"made://slide.*mpp-overrides"):
         mpp_window(info, target_mpp=0.5, patch_size=256, rule=RULE)
 
 

@@ -346,9 +346,9 @@ def test_slides_without_mpp_are_quarantined_with_advice():
     pipeline = synthetic_pipeline(
         1, backend=SyntheticBackend(mpp=None), sampler=RandomSampler(target_mpp=0.5)
     )
-    with pytest.raises(StreamStalledError, match=r"no microns per pixel.*mpp_overrides"):
+    with pytest.raises(StreamStalledError, match=r"no microns per pixel.*mpp-overrides"):
         next(iter(pipeline))
-    assert "mpp_overrides" in pipeline.quarantined["made://slide_0"]
+    assert "mpp-overrides" in pipeline.quarantined["made://slide_0"]
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,10 @@ def test_components_come_back_from_json(component):
 @pytest.mark.parametrize(
     ("stored", "what"),
     [
-        ({"type": "eosin.filters.hsv.Missing"}, "Missing, which is not there"),
-        ({"type": "nowhere.Filter"}, "nowhere.Filter, which is not there"),
+        ({"type": "eosin.filters.hsv.Missing"}, "Missing', which is no component"),
+        ({"type": "nowhere.Filter"}, "nowhere.Filter', which is no component"),
         ({"type": "eosin.filters.hsv.HSVPatchFilter", "hues": 3}, "HSVPatchFilter does not take"),
-        ({"type": "subprocess.Popen", "args": "true"}, "Popen, which is no component"),
+        ({"type": "subprocess.Popen", "args": "true"}, "Popen', which is no component"),
     ],
 )
 def test_stored_settings_that_cannot_be_built_are_refused(stored, what):

@@ -1,12 +1,15 @@
 """What the speedometer says adds up, and its advice fits what it saw."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
+from eosin import speed
+from eosin.backends.patch import read_patch
 from eosin.errors import ConfigError
-from eosin.filters import HSVPatchFilter
+from eosin.filters import HSVPatchFilter, PatchFilter
 from eosin.speed import StreamSpeed, describe, measure_stream
+from eosin.transforms.base import Transform
 from eosin.views import RandomResizedCrop, ViewConfig
 from made_slides import break_tile, file_pipeline, synthetic_pipeline, write_folder
 
@@ -32,29 +35,76 @@ def test_the_stages_of_a_stream_are_timed_on_what_it_read(tmp_path):
         patch_filter=HSVPatchFilter(),
         views=(ViewConfig(name="a", count=2, crop=RandomResizedCrop(size=32)),),
     )
-    speed = measure_stream(pipeline, num_patches=12, num_threads=2)
-    assert (speed.num_patches, speed.num_threads) == (12, 2)
-    assert speed.num_candidates >= 12
-    assert speed.readers == {"openslide": speed.num_slides}
-    assert min(speed.read_ms, speed.filter_ms, speed.augment_ms, speed.threaded_ms) > 0
-    assert speed.first_ms <= 12 * speed.cold_ms
-    assert speed.choose_ms < speed.warm_ms
+    found = measure_stream(pipeline, num_patches=12, num_threads=2)
+    assert (found.num_patches, found.num_threads) == (12, 2)
+    assert found.num_candidates >= 12
+    assert found.readers == {"openslide": found.num_slides}
+    assert min(found.read_ms, found.filter_ms, found.augment_ms, found.threaded_ms) > 0
+    assert found.first_ms <= 12 * found.cold_ms
+    assert found.choose_ms < found.warm_ms
 
 
 def test_tiles_that_cannot_be_read_are_left_out_of_the_timing(tmp_path):
     folder = write_folder(tmp_path / "slides", num_slides=1)
     for tile in (0, 1, 3, 4, 6):
         break_tile(folder / "0.svs", tile)
-    speed = measure_stream(file_pipeline(folder), num_patches=8, num_threads=1)
-    assert speed.num_candidates > 8
-    assert speed.read_ms > 0
+    found = measure_stream(file_pipeline(folder), num_patches=8, num_threads=1)
+    assert found.num_candidates > 8
+    assert found.read_ms > 0
 
 
-def test_stages_that_a_stream_has_not_take_no_time():
-    speed = measure_stream(synthetic_pipeline(cycle=True), num_patches=5, num_threads=1)
-    assert speed.filter_ms < 0.1
-    assert speed.augment_ms < 0.5
-    assert speed.readers == {"synthetic": speed.num_slides}
+class Clock:
+    """Stands still but for what it is moved by, so that a stage takes what the test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+
+    def read_in_a_second(slide, place):
+        clock.now_s += 1.0
+        return read_patch(slide, place)
+
+    monkeypatch.setattr(speed, "time", clock)
+    monkeypatch.setattr(speed, "read_patch", read_in_a_second)
+    return clock
+
+
+def test_stages_that_a_stream_has_not_take_no_time(clock):
+    """Row 24 of the faults: this was asserted in milliseconds of a real clock."""
+    found = measure_stream(synthetic_pipeline(cycle=True), num_patches=5, num_threads=1)
+    assert (found.read_ms, found.filter_ms, found.augment_ms) == (1000.0, 0.0, 0.0)
+    assert found.readers == {"synthetic": found.num_slides}
+
+
+def test_each_stage_is_given_its_own_time(clock):
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(PatchFilter):
+        def accept(self, image):
+            clock.now_s += 2.0
+            return True
+
+    @dataclass(frozen=True, kw_only=True)
+    class Slower(Transform):
+        def draw(self, rng, *, width, height):
+            clock.now_s += 4.0
+            return {}
+
+        def replay(self, image, parameters):
+            return image
+
+    pipeline = synthetic_pipeline(cycle=True, patch_filter=Slow(), transforms=Slower())
+    found = measure_stream(pipeline, num_patches=5, num_threads=1)
+    assert (found.read_ms, found.filter_ms, found.augment_ms) == (1000.0, 2000.0, 4000.0)
+    # The stream itself reads by another name, in no time.
+    assert found.warm_ms == 6000.0
+    assert found.choose_ms == 0.0
 
 
 @pytest.mark.parametrize(("num_patches", "num_threads"), [(0, 1), (1, 0)])

@@ -128,7 +128,7 @@ def test_a_view_is_its_crop_and_then_its_transforms():
     ("settings", "what"),
     [
         ({"name": ""}, "needs a name"),
-        ({"name": "a", "count": 0}, "count=0 of view 'a'"),
+        ({"name": "a", "count": 0}, "view 'a': count=0"),
         ({"name": "a", "count": 2}, "its views would be the same"),
     ],
 )

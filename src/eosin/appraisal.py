@@ -22,24 +22,38 @@ from eosin.train.world import torch_device
 logger = logging.getLogger(__name__)
 
 
-def open_model(path: Path, device: str = "auto") -> ViTEncoder:
+Colours = tuple[float, float, float] | None
+
+
+def open_model(
+    path: Path, device: str = "auto", *, mean: Colours = None, std: Colours = None
+) -> ViTEncoder:
     """Return the encoder of a run or a Hugging Face folder, on a device.
+
+    `mean` and `std` are those of `load_encoder`.
 
     Raises:
         InputError: If the folder is neither.
         ConfigError: If the device is not here.
     """
-    return load_encoder(path, torch_device(device))
+    return load_encoder(path, torch_device(device), mean=mean, std=std)
 
 
-def open_models(path: Path, device: str = "auto", *, with_initial: bool) -> dict[str, Encoder]:
+def open_models(
+    path: Path,
+    device: str = "auto",
+    *,
+    with_initial: bool,
+    mean: Colours = None,
+    std: Colours = None,
+) -> dict[str, Encoder]:
     """Return a model after what it is measured against: colour, and where its run began.
 
     Raises:
         InputError: If the folder is no model, or the initialisation of what is no run is asked for.
         ConfigError: If the device is not here, or that of a run that began from weights is.
     """
-    model = open_model(path, device)
+    model = open_model(path, device, mean=mean, std=std)
     models: dict[str, Encoder] = {"colour histogram": ColourHistogram(model.input_size_px)}
     if with_initial:
         if not (path / "checkpoints").is_dir():

@@ -32,6 +32,24 @@ class ConfigError(EosinError, ValueError):
     """A recipe, argument or flag is wrong; nothing has run yet."""
 
 
+def check_whole_number(name: str, value: object, least: int, most: int) -> None:
+    """Refuse a setting that is no whole number from `least` to `most`.
+
+    The upper end is far beyond any use: what lies above it is a slip of the keyboard or a damaged
+    file, and would take all memory or never end.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name}={str(value)[:40]} must be a whole number")
+    if not least <= value <= most:
+        # A number of a million digits cannot even be written out.
+        shown = str(value) if abs(value) < 10**30 else "a number of more than 30 digits"
+        end = f"at least {least}" if value < least else f"at most {most:,}"
+        raise ConfigError(f"{name}={shown} must be {end}")
+
+
 class InputError(EosinError):
     """A file or folder that was given cannot be used."""
 

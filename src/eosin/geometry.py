@@ -58,6 +58,10 @@ class SlideInfo:
     """Whether a colour profile is stored. Pixels are given as they are, without applying it."""
     bounds_l0: tuple[int, int, int, int] | None = None
     """Left, top, width and height of what was scanned, in level-0 pixels; None when all was."""
+    notes: tuple[str, ...] = ()
+    """What a user should hear about the slide although it can be used, such as `level 3 is left
+    out: it has another shape`: one line each, without a full stop or a semicolon. `eosin scan` and
+    the preview show them; nothing else depends on them."""
 
     def mpp_at(self, level: int) -> Mpp:
         """Return the microns per pixel of a level.
@@ -71,7 +75,10 @@ class SlideInfo:
         return Mpp(self.mpp.x * downsample, self.mpp.y * downsample)
 
 
-MPP_ADVICE = "say it with mpp_overrides={'<file name>': <um per px>} or leave the slide out"
+MPP_ADVICE = (
+    "give its microns per pixel, with --mpp-overrides NAME UM or --assume-mpp UM on the command "
+    "line, with MppPolicy(overrides={NAME: UM}) in Python, or leave the slide out"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -122,6 +122,8 @@ class PatchPipeline:
     """File that a line of JSON is appended to for all that cannot be read."""
     manifest: Path | None = None
     """Folder that gets a table of all that was delivered."""
+    anonymous: bool = False
+    """Whether the manifest names slides by their content instead of their files."""
     crash_log: CrashLog | None = None
     """Notes what is being read, so that a slide that crashes the process is left out next time."""
 
@@ -157,7 +159,7 @@ class PatchPipeline:
             weights=self._weights,
         )
         self._log = QuarantineLog(self.quarantine_log, self.stats.quarantined)
-        self._delivered = DeliveryLog(self.stats, self.manifest)
+        self._delivered = DeliveryLog(self.stats, self.manifest, anonymous=self.anonymous)
         self._own_digests: tuple[str, ...] | None = None
         all_of_them = SlideList(
             from_index=0, numbers=tuple(range(len(self.entries))), weights=self._weights

@@ -3,22 +3,36 @@
 A component is its own configuration (a frozen dataclass), so its class and fields say it all.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 
-from eosin.errors import ConfigError, InputError
+from eosin.errors import ConfigError, EosinError, InputError
 from eosin.names import escaped, unescaped
 
 TYPE_KEY = "type"
 """Field that holds the class of a component in its plain form."""
+
+_MAX_SHOWN = 80
+_LARGEST = 10**300
 
 if TYPE_CHECKING:
     Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
@@ -41,7 +55,11 @@ def to_plain(value: object) -> Plain:
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {TYPE_KEY: f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        if not name.startswith("eosin."):
+            # What this program has built itself, it may also read back.
+            _REGISTERED[name] = type(value)
+        return {TYPE_KEY: name, **fields}
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
@@ -57,44 +75,185 @@ def to_plain(value: object) -> Plain:
 def from_plain(plain: Plain) -> object:
     """Return the components that `to_plain` wrote down; lists come back as tuples.
 
-    Classes are found by the modules they are in, eosin's own or ones that are already imported.
+    A class is looked up by its name in a closed table of components: eosin's own, and those that
+    the running program has registered or written down itself. Nothing else that a file names is
+    imported or called, and each value must have the type that its field is declared with.
 
     Raises:
-        InputError: If a class is not there, or does not take the values.
+        InputError: If a class is not in the table, or does not take the values.
     """
+    try:
+        return _from_plain(plain)
+    except RecursionError:
+        raise InputError("the settings are nested too deeply to be those of a run") from None
+
+
+def _from_plain(plain: Plain) -> object:
     if isinstance(plain, list):
-        return tuple(from_plain(item) for item in plain)
+        return tuple(_from_plain(item) for item in plain)
     if not isinstance(plain, dict):
         return plain
-    values = {key: from_plain(item) for key, item in plain.items() if key != TYPE_KEY}
+    values = {key: _from_plain(item) for key, item in plain.items() if key != TYPE_KEY}
     if TYPE_KEY not in plain:
         return values
-    component = _find_class(str(plain[TYPE_KEY]))
+    component = _component(plain[TYPE_KEY])
     try:
-        built: object = component(**values)
-    except TypeError as error:
+        hints = get_type_hints(component)
+    except NameError:  # a class of somebody's, with names that only a type checker knows
+        hints = {}
+    for name, value in values.items():
+        try:
+            values[name] = _typed(value, hints.get(name, object))
+        except _WrongTypeError:
+            raise InputError(
+                f"{component.__name__} takes no {name}={_shown(value)}; the settings were changed "
+                "by hand, or are of another version of eosin"
+            ) from None
+    try:
+        return component(**values)
+    except EosinError:
+        raise
+    except Exception as error:
         raise InputError(
-            f"{component.__name__} does not take the settings that were stored ({error}); they "
-            "are of another version of eosin"
+            f"{component.__name__} does not take the settings that were stored "
+            f"({_shown(str(error))}); they are of another version of eosin"
         ) from error
-    return built
 
 
-def _find_class(full_name: str) -> type:
-    module_name, _, class_name = full_name.rpartition(".")
+def register_component(component: type) -> type:
+    """Let settings that are read name a class of your own, such as a sampler; returns the class.
+
+    Only needed in a program that reads the settings of a run (to report on it, to export it) and
+    has not trained it itself. May stand above the class as a decorator.
+
+    Raises:
+        ConfigError: If it is no dataclass.
+    """
+    if not dataclasses.is_dataclass(component):
+        raise ConfigError(f"{component.__name__} must be a frozen dataclass to be a component")
+    _REGISTERED[f"{component.__module__}.{component.__qualname__}"] = component
+    return component
+
+
+_REGISTERED: dict[str, type] = {}
+"""Components of others, by module and name."""
+
+COMPONENTS: Mapping[str, str] = {
+    "AlbumentationsTransform": "eosin.transforms.albumentations",
+    "AutoBackend": "eosin.backends.auto",
+    "BlockMasking": "eosin.masking",
+    "CLAMTissueDetector": "eosin.tissue.clam",
+    "ColorJitter": "eosin.transforms.jitter",
+    "CombinedTissueDetector": "eosin.tissue.combined",
+    "ComposeTransforms": "eosin.transforms.base",
+    "ContinuousMagnificationSampler": "eosin.sampling.continuous_magnification",
+    "DataConfig": "eosin.train.config",
+    "DeferredViews": "eosin.views",
+    "FaintTissueDetector": "eosin.tissue.faint",
+    "GaussianBlur": "eosin.transforms.blur",
+    "Grayscale": "eosin.transforms.grayscale",
+    "GridSampler": "eosin.sampling.grid",
+    "HEDColorAugmentation": "eosin.transforms.hed",
+    "HSVPatchFilter": "eosin.filters.hsv",
+    "HSVTissueDetector": "eosin.tissue.hsv",
+    "HeadConfig": "eosin.models.config",
+    "ImageBackend": "eosin.backends.image",
+    "LossConfig": "eosin.train.config",
+    "MagnificationRule": "eosin.geometry",
+    "MaskFolder": "eosin.tissue.folder",
+    "MppPolicy": "eosin.backends.mpp",
+    "MultiMagnificationSampler": "eosin.sampling.multi_magnification",
+    "NormalizeTransform": "eosin.transforms.normalize",
+    "OpenSlideBackend": "eosin.backends.openslide",
+    "OptimConfig": "eosin.train.config",
+    "OtsuTissueDetector": "eosin.tissue.otsu",
+    "PenFreeDetector": "eosin.tissue.pen",
+    "RandomApply": "eosin.transforms.random_apply",
+    "RandomFlipRotate": "eosin.transforms.flip",
+    "RandomResizedCrop": "eosin.views",
+    "RandomSampler": "eosin.sampling.random",
+    "ResizeTransform": "eosin.transforms.resize",
+    "ScannedAreaDetector": "eosin.tissue.scanned",
+    "SlideWeights": "eosin.catalog.weights",
+    "Solarize": "eosin.transforms.solarize",
+    "SyntheticBackend": "eosin.backends.synthetic",
+    "TeacherConfig": "eosin.train.config",
+    "TiffBackend": "eosin.backends.tiff",
+    "TrainConfig": "eosin.train.config",
+    "ViTConfig": "eosin.models.config",
+    "ViewConfig": "eosin.views",
+}
+"""Where each component of eosin is. Its name is enough: runs stay readable when it moves."""
+
+
+def _component(named: object) -> type:
+    if not isinstance(named, str):
+        raise InputError(f"the settings name {_shown(named)} where the name of a class belongs")
+    if named in _REGISTERED:
+        return _REGISTERED[named]
+    module_name, _, class_name = named.rpartition(".")
+    if class_name in COMPONENTS and module_name.split(".")[0] in ("eosin", ""):
+        found: type = getattr(importlib.import_module(COMPONENTS[class_name]), class_name)
+        return found
+    raise InputError(
+        f"the settings hold {_shown(named)}, which is no component of eosin; if it is a class of "
+        "yours, call eosin.plain.register_component with it before they are read"
+    )
+
+
+class _WrongTypeError(Exception):
+    """A stored value is none that its field holds."""
+
+
+def _typed(value: object, hint: Any) -> object:  # noqa: ANN401 - whatever an annotation is
+    """Return a value that was read from JSON as the type of its field; JSON has one kind of number.
+
+    Raises:
+        _WrongTypeError: If it is none.
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    kind = origin or hint
+    if origin is Annotated:
+        return _typed(value, arguments[0])
+    if origin in (Union, UnionType):
+        for one in arguments:
+            with contextlib.suppress(_WrongTypeError):
+                return _typed(value, one)
+        raise _WrongTypeError
+    if hint is float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _WrongTypeError
+        if not (abs(value) < _LARGEST or math.inf in (value, -value)):  # NaN too
+            raise _WrongTypeError
+        return float(value)
+    if kind in (tuple, list, Sequence, frozenset, set) and isinstance(value, tuple):
+        if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+            if len(value) != len(arguments):
+                raise _WrongTypeError
+            return tuple(map(_typed, value, arguments))
+        return tuple(_typed(one, arguments[0]) for one in value) if arguments else value
+    if kind in (Mapping, dict) and isinstance(value, dict):
+        each = arguments[1] if arguments else object
+        return {key: _typed(one, each) for key, one in value.items()}
+    if origin is Literal:
+        is_right = any(value == one and type(value) is type(one) for one in arguments)
+    elif hint is int:
+        is_right = isinstance(value, int) and not isinstance(value, bool)
+    elif isinstance(kind, type) and issubclass(kind, PurePath):
+        is_right = isinstance(value, str)
+    else:
+        is_right = not isinstance(kind, type) or isinstance(value, kind)
+    if not is_right:
+        raise _WrongTypeError
+    return value
+
+
+def _shown(value: object) -> str:
     try:
-        if module_name.startswith("eosin."):
-            importlib.import_module(module_name)
-        found: type = getattr(sys.modules[module_name], class_name)
-    except (ImportError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"the settings hold a {full_name}, which is not there; import its module first, or "
-            "use the version of eosin that wrote them"
-        ) from error
-    # A file must not name any other callable that happens to be imported.
-    if not dataclasses.is_dataclass(found):
-        raise InputError(f"the settings hold a {full_name}, which is no component")
-    return found
+        text = repr(value)
+    except ValueError:  # of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def to_json(value: object, indent: int | None = None) -> str:

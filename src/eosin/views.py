@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, final
 import cv2
 import numpy as np
 
-from eosin.errors import ConfigError
+from eosin.errors import ConfigError, check_whole_number
 from eosin.plain import Plain
 from eosin.transforms.base import Image, Transform
 from eosin.transforms.parameters import Parameters, read_nested, read_numbers
@@ -52,8 +52,7 @@ class RandomResizedCrop(Transform):
     """Width / height, from and to."""
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ConfigError(f"size={self.size} must be at least 1 px")
+        check_whole_number("size", self.size, 1, 2**14)
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ConfigError(f"scale={self.scale} must be two rising shares in (0, 1]")
         if not 0 < self.ratio[0] <= self.ratio[1]:
@@ -134,8 +133,7 @@ class ViewConfig:
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("a view needs a name")
-        if self.count < 1:
-            raise ConfigError(f"count={self.count} of view {self.name!r} must be at least 1")
+        check_whole_number(f"view {self.name!r}: count", self.count, 1, 1000)
         if self.count > 1 and self.crop is None and self.transforms is None:
             raise ConfigError(
                 f"view {self.name!r} has count={self.count} and neither crop nor transforms, "

@@ -1,15 +1,17 @@
 """Damaged tiles fail as tiles do, at once and in little memory, whatever their headers say."""
 
+import contextlib
 import struct
 
+import cv2
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
-from eosin.backends.tiff import TiffBackend, UnclaimedSlideError
+from eosin.backends.tiff import TiffBackend
 from eosin.backends.tiles import JpegDecoder, PackedDecoder, TileDecoder, TileError, read_frame
-from eosin.errors import SlideReadError
+from eosin.errors import SlideOpenError, SlideReadError
 from made_slides import smooth_tissue, write_slide
 
 TILE = smooth_tissue(64, 64)
@@ -59,8 +61,9 @@ def test_a_tile_that_says_it_is_huge_is_refused_before_it_is_unpacked(kind):
 
 
 def test_lzw_is_unpacked_no_further_than_the_tile_goes():
-    data = imagecodecs.lzw_encode(TILE.tobytes() + bytes(10**7))
-    assert (packed(5).decode(data, 64) == TILE).all()
+    assert (packed(5).decode(imagecodecs.lzw_encode(TILE.tobytes()), 64) == TILE).all()
+    with pytest.raises(TileError, match="12289 bytes or more instead of 12288"):
+        packed(5).decode(imagecodecs.lzw_encode(TILE.tobytes() + bytes(10**7)), 64)
     with pytest.raises(TileError, match="12000 bytes instead of 12288"):
         packed(5).decode(imagecodecs.lzw_encode(bytes(12000)), 64)
 
@@ -114,9 +117,9 @@ def test_threads_and_slides_do_not_disturb_the_tile_that_was_read_before():
 @pytest.mark.parametrize(
     ("tag", "value", "says"),
     [
-        (257, 0, "no pixels|instead of"),  # ImageLength
-        (256, 0, "no pixels|no readable"),  # ImageWidth
-        (322, 60000, "too large|instead of"),  # TileWidth
+        (257, 0, "no pixels|in 0 tiles"),  # ImageLength
+        (256, 0, "no pixels|in 0 tiles|no readable"),  # ImageWidth
+        (322, 60000, "too large|in 3 tiles"),  # TileWidth
         (266, 2, "reverse order"),  # FillOrder
         (317, 2, "predictor"),  # Predictor of a JPEG
     ],
@@ -139,5 +142,120 @@ def test_a_page_that_makes_no_sense_is_refused(tmp_path, tag, value, says):
     content[entry.offset : entry.offset + 2] = tag.to_bytes(2, "little")
     content[at : at + size] = value.to_bytes(size, "little")
     path.write_bytes(content)
-    with pytest.raises(UnclaimedSlideError, match=says):
+    with pytest.raises(SlideOpenError, match=says):
         TiffBackend().open(path)
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+IS_RGB, IS_YCBCR = (
+    b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + end for end in (b"\0", b"\1")
+)
+JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+
+
+@pytest.mark.parametrize("is_rgb", [False, True])
+@pytest.mark.parametrize("marker", [b"", JFIF, IS_RGB, IS_YCBCR, IS_RGB + JFIF, IS_YCBCR + IS_RGB])
+def test_the_page_says_how_colours_are_stored_whatever_a_tile_says(is_rgb, marker):
+    """Row 5 of the faults: as OpenSlide has it, and as it was with the other decoder."""
+    encoded = bytes(imagecodecs.jpeg8_encode(NOISE, level=90, subsampling="444"))
+    frame = read_frame(encoded)
+    bare = b"\xff\xd8" + encoded[encoded.find(b"\xff\xdb") :]
+    assert frame.width == 64
+    expected = imagecodecs.jpeg8_decode(
+        bare, colorspace="rgb" if is_rgb else "ycbcr", outcolorspace="rgb"
+    )
+    decoder = JpegDecoder(64, 64, tables=None, is_rgb=is_rgb)
+    for num_rows in (-1, 64, 20):
+        pixels = decoder.decode(bare[:2] + marker + bare[2:], num_rows)
+        assert (pixels[:20] == expected[:20]).all()
+
+
+@pytest.mark.parametrize("settings", [(), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+                                      (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)], ids=str)  # fmt: skip
+@pytest.mark.parametrize("sampling", [0x111111, 0x211111, 0x221111, 0x411111, 0x121111])
+@pytest.mark.parametrize("side", [64, 100])
+def test_jpegs_of_every_kind_have_the_same_pixels_as_with_another_decoder(settings, sampling, side):
+    """Row 5 of the faults: the decoder was changed, the pixels were not."""
+    image = cv2.resize(NOISE, (side, side), interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", image, [*settings, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])[
+        1
+    ].tobytes()
+    expected = imagecodecs.jpeg8_decode(data, colorspace="ycbcr", outcolorspace="rgb")
+    decoder = JpegDecoder(side, side, tables=None, is_rgb=False)
+    assert (decoder.decode(data, -1) == expected).all()
+    for num_rows in range(1, side, 7):
+        assert (decoder.decode(data, num_rows)[:num_rows] == expected[:num_rows]).all()
+    for factor, mode in ((2, cv2.IMREAD_REDUCED_COLOR_2), (4, cv2.IMREAD_REDUCED_COLOR_4)):
+        reduced = cv2.imdecode(np.frombuffer(data, np.uint8), mode)[:, :, ::-1]
+        assert (decoder.decode_reduced(data, factor) == reduced).all()
+
+
+def test_tiles_of_one_decoder_may_have_different_headers():
+    """Row 5 of the faults: the header of the tile before is remembered."""
+    decoder = JpegDecoder(64, 64, tables=None, is_rgb=False)
+    kinds = [
+        bytes(imagecodecs.jpeg8_encode(NOISE, level=level, subsampling=sampling))
+        for level, sampling in ((90, "420"), (50, "444"), (90, "422"))
+    ]
+    for data in (*kinds, *kinds[::-1]):
+        expected = imagecodecs.jpeg8_decode(data)
+        assert (decoder.decode(data, -1) == expected).all()
+    for data in kinds:
+        with pytest.raises(TileError):
+            decoder.decode(data[: len(data) // 2], -1)
+
+
+@pytest.mark.parametrize("num_rows", [-1, 64, 63, 40, 8, 1])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda data: data[:-2], "end of JPEG"),
+        (lambda data: data[: len(data) // 2] + bytes(len(data) // 2), "end of JPEG"),
+        (lambda data: _in_the_middle(data, b"\xff\xc4"), "damaged"),
+        (lambda data: _in_the_middle(data, b"\xff\xd0"), "damaged"),
+        (lambda data: _in_the_middle(data, b"\xff\xd9"), "damaged"),
+        (lambda data: data[:200], "no JPEG|damaged"),
+    ],
+    ids=["no end", "zeros", "tables", "restart", "end", "header only"],
+)
+def test_a_jpeg_that_breaks_off_is_damaged_for_whoever_asks_for_its_first_rows(
+    num_rows, damage, says
+):
+    """Row 5 of the faults: whichever rows of the tile are asked for."""
+    data = bytes(imagecodecs.jpeg8_encode(NOISE, level=90, subsampling="420"))
+    damaged = damage(data)
+    sound = jpeg().decode(data, -1).copy()
+    if 0 < num_rows <= 8 and damaged.endswith(b"\xff\xd9"):
+        # The damage lies behind these rows, and a reader decodes all of them at first.
+        with contextlib.suppress(TileError):
+            assert (jpeg().decode(damaged, num_rows)[:num_rows] == sound[:num_rows]).all()
+    else:
+        with pytest.raises(TileError, match=says):
+            jpeg().decode(damaged, num_rows)
+    with pytest.raises(TileError, match=says):
+        jpeg().decode_reduced(damaged, 4)
+
+
+def _in_the_middle(data: bytes, marker: bytes) -> bytes:
+    return data[: len(data) // 2] + marker + data[len(data) // 2 + 2 :]
+
+
+def test_jpeg_2000_that_does_not_end_where_it_says_is_damaged():
+    """Row 5 of the faults: its codec fills in what is missing."""
+    data = jpeg2000(NOISE)
+    assert (packed(33005).decode(data, -1) == NOISE).all()
+    assert (packed(33005).decode(data + bytes(8), -1) == NOISE).all()
+    part = data.find(b"\xff\x90")
+    assert part > 0
+    open_ended = data[: part + 6] + bytes(4) + data[part + 10 :]
+    assert (packed(33005).decode(open_ended, -1) == NOISE).all()
+    for damaged in (
+        data[:-2],
+        data[:-2] + b"\0\0",
+        _in_the_middle(data, b"\xff\x93"),
+        data[: part + 6] + b"\x7f\xff\xff\xff" + data[part + 10 :],
+        data[: len(data) // 2] + bytes(5000) + data[len(data) // 2 + 5000 :],
+        data[:part],
+    ):
+        with pytest.raises(TileError, match=r"JPEG 2000 tile is damaged|cannot be decoded"):
+            packed(33005).decode(damaged, -1)

@@ -17,7 +17,7 @@ from eosin.sampling import RandomSampler
 from eosin.tissue import HSVTissueDetector
 
 TIME_LIMIT_S = 60
-_MEMORY_BYTES = 6 * 2**30
+MEMORY_BYTES = 6 * 2**30
 _NUM_SAMPLES = 18
 
 
@@ -84,13 +84,17 @@ def judge(bad: Path, good: list[Path], expected: list[list[object]]) -> str:
     return outcome
 
 
-def in_own_process(task: Callable[[], object], time_limit_s: float = TIME_LIMIT_S) -> object:
+def in_own_process(
+    task: Callable[[], object],
+    time_limit_s: float = TIME_LIMIT_S,
+    memory_bytes: int = MEMORY_BYTES,
+) -> object:
     """Return a task's result, or how its process ended instead."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         try:
             result = task()
         except BaseException as error:

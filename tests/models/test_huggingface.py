@@ -325,7 +325,7 @@ def test_a_config_of_another_kind_of_model_is_refused(name: str, value: object):
 def test_a_folder_that_is_no_model_is_refused_by_its_name(tmp_path: Path):
     with pytest.raises(InputError, match=f"{tmp_path}: cannot be read"):
         import_huggingface(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"model_type": "dinov2"}')
     (tmp_path / "model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(InputError, match="cannot be read"):
         import_huggingface(tmp_path)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eosin.catalog import SlideNames
 from eosin.errors import InputError
 from eosin.report import coverage
 from eosin.report.coverage import coverage_section, delivered_counts, planned_counts
@@ -34,6 +35,9 @@ def test_the_plan_counts_what_the_order_says_sample_by_sample(order: LaneOrder, 
     ]
 
 
+SHOWN = SlideNames([], anonymous=False)
+
+
 def test_a_run_of_a_billion_samples_is_counted_without_looking_at_each():
     order = LaneOrder(num_slides=12_000, slide_sampling="random", cycle=True, num_lanes=8)
     counts = planned_counts(order, 10**9)
@@ -57,7 +61,7 @@ def manifest(folder: Path, *parts: list[str]) -> Path:
 
 def test_a_manifest_is_counted_over_its_parts(tmp_path: Path):
     folder = manifest(tmp_path / "m", ["a.svs", "b.svs", "a.svs"], ["a.svs"])
-    assert delivered_counts(folder) == Counter({"a.svs": 3, "b.svs": 1})
+    assert delivered_counts(folder, SHOWN) == Counter({"a.svs": 3, "b.svs": 1})
 
 
 def test_a_part_that_is_rewritten_while_it_is_read_is_left_out(tmp_path: Path, monkeypatch):
@@ -65,17 +69,18 @@ def test_a_part_that_is_rewritten_while_it_is_read_is_left_out(tmp_path: Path, m
     gone = folder / "samples_000000000009.parquet"
     parts = [*coverage.manifest_parts(folder), gone]
     monkeypatch.setattr(coverage, "manifest_parts", lambda _: parts)
-    assert delivered_counts(folder) == Counter({"a.svs": 1})
+    assert delivered_counts(folder, SHOWN) == Counter({"a.svs": 1})
 
 
 def test_without_a_manifest_nothing_is_delivered_for_certain(tmp_path: Path):
-    assert delivered_counts(tmp_path / "none") is None
+    assert delivered_counts(tmp_path / "none", SHOWN) is None
 
 
 def section(tmp_path: Path, **changes) -> str:
     given = {
         "slides": ["/s/a.svs", "/s/b.svs"],
         "manifest": tmp_path / "m",
+        "shown_name": SHOWN,
         "order": InputError("a.svs is a snail"),
     }
     return "".join(coverage_section(**{**given, "num_samples": 10, **changes}).blocks)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from eosin.catalog import SlideNames
 from eosin.report.events import Alarm, collapse_alarms, warning_sections
 from eosin.report.history import read_history
 from eosin.train.run_folder import RunFolder
@@ -16,9 +17,11 @@ HEALTHY = {
 }
 ALIKE = {**HEALTHY, "watch_mean_cosine": 0.999}
 
+SHOWN = SlideNames([], anonymous=False)
+
 
 def page_of(run: Path, alarms=()) -> str:
-    sections = warning_sections(RunFolder(run), tiny_config(), alarms)
+    sections = warning_sections(RunFolder(run), tiny_config(), alarms, SHOWN)
     return "".join(block for section in sections for block in section.blocks)
 
 
@@ -31,7 +34,7 @@ def alarms_of(folder: Path, looks, every_steps: int = 10) -> list[int]:
 
 
 def test_a_run_without_complaints_has_no_warnings(tmp_path: Path):
-    assert warning_sections(RunFolder(tmp_path), tiny_config(), []) == ()
+    assert warning_sections(RunFolder(tmp_path), tiny_config(), [], SHOWN) == ()
 
 
 def test_alarms_are_listed_with_what_to_do(tmp_path: Path):

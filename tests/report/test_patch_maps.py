@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from eosin.catalog import SlideNames
 from eosin.errors import InputError
 from eosin.report import patch_maps
 from eosin.report.patch_maps import NamedTile, bank_tiles, map_section, stream_tiles, token_maps
@@ -16,6 +17,8 @@ from eosin.train.run_folder import RunFolder
 from eosin.train.site import Site
 from eosin.watch.bank import draw_bank
 from train.tiny import tiny_config
+
+SHOWN = SlideNames([], anonymous=False)
 
 
 @pytest.fixture(scope="module")
@@ -105,19 +108,19 @@ def test_the_runs_bank_is_used_where_it_has_one(run: RunFolder, phantoms: list[P
     bank.save(run.path / patch_maps.BANK_FILE)
     tiles = bank_tiles(run.path)
     assert len(tiles) == patch_maps.NUM_TILES
-    assert {tile.slide for tile in tiles} <= {str(path) for path in phantoms}
+    assert {tile.slide for tile in tiles} <= {path.name for path in phantoms}
     for tile in tiles:
         assert any((tile.image == patch).all() for patch in bank.patches)
-    section = map_section(run, InputError("no slides"), run.backend)
+    section = map_section(run, InputError("no slides"), run.backend, SHOWN)
     assert "".join(section.blocks).count("<img") == 6 * 8
 
 
 def test_without_tiles_or_checkpoints_the_section_says_so(run: RunFolder, tmp_path: Path):
-    alone = map_section(run, InputError("all are on strike"), run.backend)
+    alone = map_section(run, InputError("all are on strike"), run.backend, SHOWN)
     assert "its slides cannot be shown: all are on strike." in alone.blocks[0]
     sampled = sample_stream(run.train_config, run.slides, run.backend, num_samples=4)
     shutil.rmtree(run.checkpoints)
-    assert "no checkpoint yet" in map_section(run, sampled, run.backend).blocks[0]
+    assert "no checkpoint yet" in map_section(run, sampled, run.backend, SHOWN).blocks[0]
 
 
 def test_a_bank_that_is_damaged_is_done_without(run: RunFolder):

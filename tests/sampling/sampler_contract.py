@@ -57,7 +57,7 @@ class PatchSamplerContract:
 
     def test_a_slide_without_mpp_is_refused(self, sampler: PatchSampler) -> None:
         info, _ = slide_and_tissue(mpp=None)
-        with pytest.raises(MissingMppError, match="mpp_overrides"):
+        with pytest.raises(MissingMppError, match="mpp-overrides"):
             sampler.magnification(np.random.default_rng(0), info)
 
     def test_there_is_no_limit_unless_one_is_set(self, sampler: PatchSampler) -> None:

@@ -350,3 +350,35 @@ def test_masks_beside_an_index_are_no_slides_of_its_folder(tmp_path):
         assert [entry.name for entry in entries] == ["0.png", "1.png"]
         scan_slides(entries, index, plan_of(backend), mask_store=MaskStore(masks_beside(index)))
     assert len(list(masks_beside(index).rglob("*.png"))) == 2
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotingBackend(SlideBackend):
+    """Open slides that have something to say."""
+
+    notes: tuple[str, ...]
+
+    def open(self, path: Path | str) -> Slide:
+        slide = SyntheticBackend().open(path)
+        slide._info = replace(slide.info, notes=self.notes)
+        return slide
+
+
+def test_notes_about_a_slide_are_in_the_index_and_taken_over_by_the_next_scan(tmp_path):
+    notes = ("level 3 is left out", "levels are known by their sizes")
+    plan = plan_of(NotingBackend(notes=notes))
+    first = scan(tmp_path, "made://a", plan=plan)
+    assert first["a"].scan_notes == notes
+    assert scan(tmp_path, "made://a", plan=plan) == first
+    (row,) = parquet.read_table(tmp_path / "index.parquet").to_pylist()
+    assert row["scan_notes"] == "; ".join(notes)
+
+
+def test_an_index_from_before_there_were_notes_is_a_list_of_slides_and_is_scanned_over(tmp_path):
+    index = tmp_path / "index.parquet"
+    scan(tmp_path, "made://a")
+    table = parquet.read_table(index).drop_columns(["scan_notes"])
+    parquet.write_table(table, index)
+    assert [entry.path for entry in list_slides(index)] == ["made://a"]
+    assert scan(tmp_path, "made://a")["a"].scan_notes == ()

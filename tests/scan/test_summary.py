@@ -64,3 +64,18 @@ def test_a_long_list_of_problems_is_cut_and_says_so():
 def test_slides_without_tissue_area_or_acceptance_are_shown_all_the_same():
     text = summary([good("a.svs", tissue_mm2=None, acceptance=None, codec=None)])
     assert "1 can be used (0 mm2 of tissue)" in words(text)
+
+
+def test_notes_are_shown_once_with_how_many_slides_they_hold_for():
+    note = "level 3 is left out: it has another shape"
+    text = summary(
+        [
+            good("a.svs", scan_notes=(note, "covers [all] of the slide")),
+            good("b.svs", scan_notes=(note,)),
+            good("c.svs"),
+        ]
+    )
+    row = next(line for line in text.splitlines() if note in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == [note, "2", "a.svs, b.svs"]
+    assert "covers [all] of the slide" in text
+    assert "look at these" not in summary([good("c.svs")])

@@ -6,7 +6,6 @@ import random
 import signal
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -70,11 +69,8 @@ def start(num_ranks: int, slides: Sequence[Path], folder: Path) -> Running:
         )
         for rank in range(num_ranks)
     ]
-    with warnings.catch_warnings():
-        # Python 3.12 warns of forking beside threads; no child uses the parent's.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for process in processes:
-            process.start()
+    for process in processes:
+        process.start()
     return Running(folder, processes)
 
 

@@ -35,22 +35,22 @@ def test_a_bank_holds_tiles_of_all_slides_and_two_views_of_each(
     size = CONFIG.data.global_px
     assert bank.patches.shape == (12, 256, 256, 3)
     assert bank.first_views.shape == bank.second_views.shape == (12, size, size, 3)
-    assert set(bank.slides) == {str(path) for path in phantoms}
+    assert set(bank.slides) == {path.name for path in phantoms}
     assert not np.array_equal(bank.first_views, bank.second_views)
 
 
-def test_a_bank_says_where_its_tiles_are(bank: TileBank):
-    config = CONFIG
-    stream = make_pipeline(config, [Path(slide) for slide in sorted(set(bank.slides))])
+def test_a_bank_says_where_its_tiles_are(bank: TileBank, phantoms: list[Path]):
+    paths = {path.name: str(path) for path in phantoms}
+    stream = make_pipeline(CONFIG, phantoms)
     sample = next(iter(stream))
     for number in range(3):
         place = replace(
             sample.coordinate,
-            slide_path=str(bank.slides[number]),
+            slide_path=paths[bank.slides[number]],
             x=int(bank.x[number]),
             y=int(bank.y[number]),
         )
-        with AutoBackend().open(str(bank.slides[number])) as slide:
+        with AutoBackend().open(paths[bank.slides[number]]) as slide:
             levels = [level.downsample for level in slide.info.levels]
             assert slide.info.mpp is not None
             finest = slide.info.mpp.mean
@@ -75,7 +75,7 @@ def test_no_tile_of_a_bank_is_a_sample_of_the_run(bank: TileBank, phantoms: list
     stream = make_pipeline(CONFIG, phantoms)
     samples = [stream.read(index).coordinate for index in range(100)]
     stream.close()
-    places = {(at.slide_path, at.x, at.y) for at in samples}
+    places = {(Path(at.slide_path).name, at.x, at.y) for at in samples}
     drawn = zip(bank.slides.tolist(), bank.x.tolist(), bank.y.tolist(), strict=True)
     assert not places & set(drawn)
 
@@ -94,17 +94,39 @@ def test_a_damaged_bank_is_refused_with_what_to_do(tmp_path: Path, content: byte
 
 
 def test_patients_and_sites_come_from_the_slide_list_or_a_barcode(phantoms: list[Path]):
-    listed = SlideEntry(
-        path=str(phantoms[0]), metadata={"patient": "P7", "tissue_source_site": "Q"}
+    listed = tuple(
+        SlideEntry(path=str(path), metadata={"patient": patient, "tissue_source_site": site})
+        for path, patient, site in zip(phantoms, ("P8", "P7", "P8"), ("Q", "R", "Q"), strict=True)
     )
-    bank = draw_bank(CONFIG, (listed,), 2)
-    assert (bank.patients.tolist(), bank.sites.tolist()) == (["P7"] * 2, ["Q"] * 2)
+    bank = draw_bank(CONFIG, listed, 6)
+    numbers = {
+        (slide, patient, site)
+        for slide, patient, site in zip(
+            bank.slides.tolist(), bank.patients.tolist(), bank.sites.tolist(), strict=True
+        )
+    }
+    first, second, third = (path.name for path in phantoms)
+    assert numbers == {
+        (first, "00002", "00001"),
+        (second, "00001", "00002"),
+        (third, "00002", "00001"),
+    }, "numbers in the order of the names"
     bank = draw_bank(CONFIG, phantoms[1:2], 2)
-    assert (bank.patients.tolist(), bank.sites.tolist()) == ([phantoms[1].stem] * 2, [""] * 2)
+    assert (bank.patients.tolist(), bank.sites.tolist()) == (["00001"] * 2, [""] * 2)
 
 
 def test_a_barcode_in_a_files_name_is_read(phantoms: list[Path], tmp_path: Path):
-    slide = tmp_path / f"TCGA-CR-7395-01A-01-TS1{phantoms[0].suffix}"
-    slide.symlink_to(phantoms[0])
-    bank = draw_bank(CONFIG, [slide], 2)
-    assert (bank.patients.tolist(), bank.sites.tolist()) == (["TCGA-CR-7395"] * 2, ["CR"] * 2)
+    barcodes = ("TCGA-CR-7395-01A-01-TS1", "TCGA-CR-7395-01Z-00-DX1", "TCGA-BA-4074-01Z-00-DX1")
+    slides = [tmp_path / f"{barcode}{phantoms[0].suffix}" for barcode in barcodes]
+    for slide, phantom in zip(slides, phantoms, strict=True):
+        slide.symlink_to(phantom)
+    bank = draw_bank(CONFIG, slides, 6)
+    numbers = set(
+        zip(bank.slides.tolist(), bank.patients.tolist(), bank.sites.tolist(), strict=True)
+    )
+    first, second, third = (slide.name for slide in slides)
+    assert numbers == {
+        (first, "00002", "00002"),
+        (second, "00002", "00002"),
+        (third, "00001", "00001"),
+    }

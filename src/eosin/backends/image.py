@@ -17,6 +17,7 @@ from eosin.backends.files import IMAGE_SUFFIXES, source_fingerprint
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
 from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
+from eosin.backends.tiles import TileError, check_picture
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
 
@@ -57,14 +58,15 @@ class ImageSlide(Slide):
             raise SlideOpenError(path, f"cannot be opened ({error})") from error
         if mode not in _COLOUR_MODES:
             raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")
-        mpp, source = policy.decide(path, [], None)
+        decided = policy.decide(path, [], None, size_l0=size)
         self._info = SlideInfo(
             path=path,
             width_l0=size[0],
             height_l0=size[1],
             levels=(Level(width=size[0], height=size[1], downsample=1.0),),
-            mpp=mpp,
-            mpp_source=source,
+            mpp=decided.mpp,
+            mpp_source=decided.source,
+            notes=decided.notes,
             vendor="image",
             fingerprint=fingerprint,
             reader="image",
@@ -92,7 +94,8 @@ class ImageSlide(Slide):
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
         pixels = self._decoded()
         return read_thumbnail(
-            self._info.levels,
+            self._info,
+            pixels.nbytes,
             max_px,
             lambda source: shrink_in_strips(
                 lambda first, last: pixels[first:last],
@@ -120,10 +123,15 @@ class ImageSlide(Slide):
 def _decode(path: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
     try:
         with open_source(path).as_file() as file, Image.open(file) as image:
+            if image.format in ("JPEG", "MPO"):
+                at = file.tell()
+                file.seek(0)
+                check_picture(file.read())
+                file.seek(at)
             if image.mode == "RGB":
                 return np.asarray(image)
             rgba = image.convert("RGBA")
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, TileError) as error:
         raise SlideReadError(path, f"cannot be decoded ({error})") from error
     ground = Image.new("RGBA", rgba.size, (*background, 255))
     return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))

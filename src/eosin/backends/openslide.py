@@ -15,10 +15,10 @@ from PIL import Image
 
 from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.files import file_fingerprint
-from eosin.backends.mpp import MppHint, MppPolicy, resolution_hint
+from eosin.backends.mpp import DecidedMpp, MppHint, MppPolicy, microns, resolution_hint
 from eosin.backends.thumbnail import ThumbnailSource, read_thumbnail, shrink_in_strips
 from eosin.errors import SlideOpenError, SlideReadError
-from eosin.geometry import Level, Mpp, SlideInfo
+from eosin.geometry import Level, SlideInfo
 
 _CACHE_BYTES = 64 * 2**20
 """Of all OpenSlide slides of a process together; its own default is 32 MiB a slide."""
@@ -75,7 +75,11 @@ class OpenSlideSlide(Slide):
         return _over_background(np.asarray(image), self._info.background)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        return read_thumbnail(self._info.levels, max_px, self._shrink)
+        try:
+            num_bytes = self._path.stat().st_size
+        except OSError:
+            num_bytes = 0  # gone by now, while it is still open
+        return read_thumbnail(self._info, num_bytes, max_px, self._shrink)
 
     def _shrink(self, source: ThumbnailSource) -> UInt8[np.ndarray, "height width 3"]:
         level = self._info.levels[source.level]
@@ -167,16 +171,17 @@ def _why_not(path: Path, error: Exception) -> str:
 
 def _describe(path: Path, handle: openslide.OpenSlide, policy: MppPolicy) -> SlideInfo:
     properties = handle.properties
-    mpp, source = _read_mpp(path, properties, policy)
     width, height = handle.dimensions
+    decided = _read_mpp(path, properties, policy, (width, height))
     sizes = zip(handle.level_dimensions, handle.level_downsamples, strict=True)
     return SlideInfo(
         path=str(path),
         width_l0=width,
         height_l0=height,
         levels=tuple(Level(width=w, height=h, downsample=float(d)) for (w, h), d in sizes),
-        mpp=mpp,
-        mpp_source=source,
+        mpp=decided.mpp,
+        mpp_source=decided.source,
+        notes=decided.notes,
         vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
         background=_read_background(properties),
         fingerprint=file_fingerprint(path),
@@ -196,8 +201,8 @@ def _refuse_fluorescence(path: Path, properties: Mapping[str, str]) -> None:
 
 
 def _read_mpp(
-    path: Path, properties: Mapping[str, str], policy: MppPolicy
-) -> tuple[Mpp | None, str]:
+    path: Path, properties: Mapping[str, str], policy: MppPolicy, size_l0: tuple[int, int]
+) -> DecidedMpp:
     hints = [
         MppHint(source, properties[x], properties[y])
         for source, x, y in (
@@ -206,13 +211,11 @@ def _read_mpp(
         )
         if x in properties and y in properties
     ]
-    try:
-        x, y = (float(properties.get(f"tiff.{axis}Resolution", "0")) for axis in "XY")
-        hints += resolution_hint(x, y, properties.get("tiff.ResolutionUnit", ""))
-    except ValueError:
-        pass  # no numbers, so no hint
+    x, y = (microns(properties.get(f"tiff.{axis}Resolution")) for axis in "XY")
+    hints += resolution_hint(x, y, properties.get("tiff.ResolutionUnit", ""))
     power = properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER, properties.get("aperio.AppMag"))
-    return policy.decide(path, hints, power)
+    vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
+    return policy.decide(path, hints, power, vendor=vendor, size_l0=size_l0)
 
 
 def _read_background(properties: Mapping[str, str]) -> tuple[int, int, int]:

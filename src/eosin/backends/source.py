@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,11 @@ class ByteSource(ABC):
     @abstractmethod
     def size(self) -> int:
         """Length in bytes."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Another one when the file is another one, or was changed as far as can be seen."""
 
     @abstractmethod
     def read_at(self, offset: int, num_bytes: int) -> bytes:
@@ -72,11 +78,17 @@ class LocalSource(ByteSource):
 
     def __init__(self, path: Path | str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
-        self._size = os.fstat(self._descriptor).st_size
+        about = os.fstat(self._descriptor)
+        self._size = about.st_size
+        self._version = f"{about.st_dev} {about.st_ino} {about.st_size} {about.st_mtime_ns}"
 
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def version(self) -> str:
+        return self._version
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
         return os.pread(self._descriptor, num_bytes, offset)
@@ -101,10 +113,15 @@ class RemoteSource(ByteSource):
         if size is None:
             raise OSError("its server does not say how long the file is")
         self._size = int(size)
+        self._version = f"{url} {uuid.uuid4()}"  # servers need not say when it was changed
 
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def version(self) -> str:
+        return self._version
 
     def read_at(self, offset: int, num_bytes: int) -> bytes:
         end = min(offset + num_bytes, self._size)

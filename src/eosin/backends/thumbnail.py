@@ -1,7 +1,7 @@
 """The whole of a level, shrunk strip by strip: memory stays small also on files of one level."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -9,11 +9,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 from eosin.errors import SlideReadError
-from eosin.geometry import Level
+from eosin.geometry import SlideInfo
 
 logger = logging.getLogger(__name__)
 
 _STRIP_PIXELS = 2**24
+_MAX_STRIP_PIXELS = 2**28
+"""For one row of a thumbnail: only a level of absurd shape has so many."""
+
+_MAX_PIXELS = 2**30
+_MAX_PIXELS_PER_BYTE = 256
+"""Of a level, by the length of the file: empty glass as JPEG comes to about 100."""
 
 
 class ThumbnailSource(NamedTuple):
@@ -25,28 +31,37 @@ class ThumbnailSource(NamedTuple):
 
 
 def read_thumbnail(
-    levels: Sequence[Level],
+    info: SlideInfo,
+    num_bytes: int,
     max_px: int,
     shrink: Callable[[ThumbnailSource], UInt8[np.ndarray, "_height _width 3"]],
 ) -> UInt8[np.ndarray, "_height _width 3"]:
     """Return the thumbnail of a slide: of the coarsest level that need not be enlarged.
 
     Where that level is damaged, one of the others gives it, finer ones first; but level 0, which
-    may have billions of pixels, only if it is the level of choice.
+    may have billions of pixels, only if it is the level of choice. A level that has more pixels
+    than a file of this length can hold is damaged as well, and is not read.
+
+    Args:
+        info: The slide.
+        num_bytes: Length of its file.
+        max_px: Longer side of the thumbnail at most.
+        shrink: Reads a level and shrinks it.
 
     Raises:
         SlideReadError: If no level can be read; that of the level of choice.
     """
+    levels = info.levels
     longer = min(max_px, max(levels[0].width, levels[0].height))
     large_enough = [n for n, level in enumerate(levels) if max(level.width, level.height) >= longer]
     best = large_enough[-1] if large_enough else 0
     try:
-        return shrink(_source(levels, best, max_px))
+        return shrink(_source(info, best, num_bytes, max_px))
     except SlideReadError as error:
         failure = error
     for other in (*range(best - 1, 0, -1), *range(best + 1, len(levels))):
         try:
-            thumbnail = shrink(_source(levels, other, max_px))
+            thumbnail = shrink(_source(info, other, num_bytes, max_px))
         except SlideReadError:
             continue
         logger.warning("%s; its tissue is looked for on level %d instead", failure, other)
@@ -54,10 +69,20 @@ def read_thumbnail(
     raise failure
 
 
-def _source(levels: Sequence[Level], number: int, max_px: int) -> ThumbnailSource:
-    level = levels[number]
+def _source(info: SlideInfo, number: int, num_bytes: int, max_px: int) -> ThumbnailSource:
+    level = info.levels[number]
     scale = min(1.0, max_px / max(level.width, level.height))
     width, height = (max(1, round(side * scale)) for side in (level.width, level.height))
+    num_pixels = level.width * level.height
+    if (
+        num_pixels > max(_MAX_PIXELS, _MAX_PIXELS_PER_BYTE * num_bytes)
+        or num_pixels // height > _MAX_STRIP_PIXELS
+    ):
+        raise SlideReadError(
+            info.path,
+            f"level {number} has {level.width} x {level.height} px in a file of {num_bytes} bytes, "
+            "which cannot be; the file is damaged",
+        )
     return ThumbnailSource(number, width, height)
 
 

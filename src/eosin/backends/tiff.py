@@ -25,7 +25,7 @@ from eosin.backends.tiff_layout import (
     TileGrid,
     parse_layout,
 )
-from eosin.backends.tile_cache import SHARED_CACHE
+from eosin.backends.tile_cache import SHARED_CACHE, SOUND_TILES
 from eosin.backends.tiles import TileError
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
@@ -69,6 +69,7 @@ class TiffSlide(Slide):
             reason = getattr(error, "strerror", None) or error
             raise SlideOpenError(path, f"cannot be opened ({reason})") from error
         self._info = _describe(path, self._layout, policy, fingerprint)
+        self._num_bytes = source.size
         self._source: ByteSource | None = source
         """None after closing."""
         self._handle = next(_HANDLES)
@@ -86,7 +87,7 @@ class TiffSlide(Slide):
         return self._assemble(level, left, top, width, height)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        return read_thumbnail(self._info.levels, max_px, self._shrink)
+        return read_thumbnail(self._info, self._num_bytes, max_px, self._shrink)
 
     def _shrink(self, source: ThumbnailSource) -> UInt8[np.ndarray, "height width 3"]:
         level, width, height = source
@@ -144,19 +145,40 @@ class TiffSlide(Slide):
     ) -> UInt8[np.ndarray, "_rows _width 3"] | None:
         """Return a tile with at least its first rows; None where nothing was scanned."""
         grid = self._layout.levels[level]
-        num_bytes = int(grid.byte_counts[number])
-        if num_bytes == 0:
+        if grid.byte_counts[number] == 0:
             return None
-        if not 0 < num_bytes <= min(_MAX_TILE_BYTES, source.size):
-            # Only this region's fault, and no reason to ask for the memory.
-            raise SlideReadError(
-                self._path, f"tile {number} of level {level} has {num_bytes} bytes, which cannot be"
-            )
         key = (self._handle, level, number)
         if factor == 1:
             cached = SHARED_CACHE.get(key, num_rows)
             if cached is not None:
                 return cached
+        data = self._tile_bytes(source, level, number)
+        is_sound = SOUND_TILES.has(source.version, level, number)
+        try:
+            if factor > 1:
+                tile = grid.decoder.decode_reduced(data, factor)
+            else:
+                tile = grid.decoder.decode(data, num_rows if is_sound else -1)
+        except TileError as error:
+            raise SlideReadError(self._path, f"tile {number} of level {level}: {error}") from error
+        if not is_sound:
+            SOUND_TILES.add(source.version, level, number)
+        if factor == 1 and SHARED_CACHE.wants(key):
+            tile = tile.copy()
+            SHARED_CACHE.put(key, tile)
+        return tile
+
+    def _tile_bytes(self, source: ByteSource, level: int, number: int) -> bytes:
+        grid = self._layout.levels[level]
+        num_bytes = int(grid.byte_counts[number])
+        name = f"tile {number} of level {level}"
+        # Only this region's fault, and no reason to ask for the memory.
+        if not 0 < num_bytes <= min(_MAX_TILE_BYTES, source.size):
+            raise SlideReadError(self._path, f"{name} has {num_bytes} bytes, which cannot be")
+        if grid.misplaced[number]:
+            raise SlideReadError(
+                self._path, f"{name} lies in the file's header, or another begins inside it"
+            )
         try:
             data = source.read_at(int(grid.offsets[number]), num_bytes)
         except OSError as error:
@@ -164,19 +186,8 @@ class TiffSlide(Slide):
                 self._path, f"cannot be read ({error.strerror or error})"
             ) from error
         if len(data) < num_bytes:
-            raise SlideReadError(
-                self._path, f"ends in the middle of tile {number} of level {level}"
-            )
-        try:
-            if factor > 1:
-                return grid.decoder.decode_reduced(data, factor)
-            tile = grid.decoder.decode(data, num_rows)
-        except TileError as error:
-            raise SlideReadError(self._path, f"tile {number} of level {level}: {error}") from error
-        if SHARED_CACHE.wants(key):
-            tile = tile.copy()
-            SHARED_CACHE.put(key, tile)
-        return tile
+            raise SlideReadError(self._path, f"ends in the middle of {name}")
+        return data
 
 
 def _parse(path: str, source: ByteSource) -> TiffLayout:
@@ -197,8 +208,14 @@ def _parse(path: str, source: ByteSource) -> TiffLayout:
 
 
 def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str) -> SlideInfo:
-    mpp, mpp_source = policy.decide(path, layout.mpp_hints, layout.objective_power)
     finest = layout.levels[0]
+    decided = policy.decide(
+        path,
+        layout.mpp_hints,
+        layout.objective_power,
+        vendor=layout.vendor,
+        size_l0=(finest.width, finest.height),
+    )
     return SlideInfo(
         path=path,
         width_l0=finest.width,
@@ -207,8 +224,9 @@ def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str
             Level(width=grid.width, height=grid.height, downsample=downsample)
             for grid, downsample in zip(layout.levels, layout.downsamples, strict=True)
         ),
-        mpp=mpp,
-        mpp_source=mpp_source,
+        mpp=decided.mpp,
+        mpp_source=decided.source,
+        notes=decided.notes,
         vendor=layout.vendor,
         fingerprint=fingerprint,
         reader="tiff",

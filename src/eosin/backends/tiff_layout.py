@@ -4,6 +4,7 @@ Reads headers once. What the direct reader cannot give exactly is refused with a
 reader takes the file.
 """
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
@@ -12,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tifffile
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-from eosin.backends.mpp import MppHint, resolution_hint
+from eosin.backends.mpp import MppHint, microns, resolution_hint
 from eosin.backends.tiles import (
     UNPACKERS,
     JpegDecoder,
@@ -38,6 +39,11 @@ _OWN_LAYOUTS = frozenset(
 _MAX_ASPECT_ERROR_PX = 2.0
 _MAX_TILE_PIXELS = 2**26
 _HEADER_BYTES = 65536
+_FIRST_TILE_AT = 8
+"""What stands before is the header of the file."""
+_BEYOND = 2**62
+"""Larger than any file."""
+_MAX_PAGES = 1024
 _UM_OF_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
@@ -58,6 +64,8 @@ class TileGrid:
     offsets: Int[np.ndarray, " tiles"]
     byte_counts: Int[np.ndarray, " tiles"]
     """0 for tiles that were never scanned."""
+    misplaced: Bool[np.ndarray, " tiles"]
+    """Whether a tile cannot lie where it is said to."""
     decoder: TileDecoder
 
 
@@ -74,7 +82,7 @@ class TiffLayout(NamedTuple):
 
 
 class DamagedError(Exception):
-    """No reader should be given this file: it asks for more memory than it has bytes."""
+    """No reader should be given this file: its headers ask for what cannot be."""
 
 
 def parse_layout(tiff: tifffile.TiffFile) -> TiffLayout:
@@ -82,32 +90,85 @@ def parse_layout(tiff: tifffile.TiffFile) -> TiffLayout:
 
     Raises:
         NotClaimedError: If it is none that can be read exactly.
-        DamagedError: If it is none, and OpenSlide might take the process down with it.
+        DamagedError: If no reader could give its pixels, or OpenSlide might take the process down
+            with it.
     """
+    _check_number_of_pages(tiff)
     try:
         return _layout(tiff)
     except NotClaimedError as error:
-        if _asks_for_the_impossible(tiff):
-            raise DamagedError(f"{error}; and it is damaged: it has impossible tiles") from error
+        for page in (page.aspage() for page in tiff.pages):
+            reason = _impossible_tiles(page, tiff.filehandle.size)
+            if reason is not None:
+                raise DamagedError(f"{error}; and it is damaged: a page has {reason}") from error
         raise
 
 
-def _asks_for_the_impossible(tiff: tifffile.TiffFile) -> bool:
-    """Return whether a page has tiles larger than the file, or than any tile."""
+def _check_number_of_pages(tiff: tifffile.TiffFile) -> None:
+    """Refuse a chain of pages without an end, following it no further than a slide's could go."""
+    offsets: set[int] = set()
+    num_pages = 0
     for page in (page.aspage() for page in tiff.pages):
-        if page.is_tiled and (
-            page.tilewidth * page.tilelength > _MAX_TILE_PIXELS
-            or max(page.databytecounts, default=0) > tiff.filehandle.size
-        ):
-            return True
-    return False
+        if page.offset in offsets:
+            raise DamagedError("is damaged: its pages lead back to an earlier one")
+        offsets.add(page.offset)
+        num_pages += 1 + len(page.subifds or ())
+        if num_pages > _MAX_PAGES:
+            raise DamagedError(f"has more than {_MAX_PAGES} pages, which no slide has")
+        try:
+            _ = list(page.pages or ())
+        except Exception as error:  # whatever stands there instead
+            raise DamagedError(f"is damaged: its SubIFDs are no pages ({error})") from error
+
+
+def _impossible_tiles(page: tifffile.TiffPage, num_bytes: int) -> str | None:
+    """Return what is wrong with the tiles of a page, whichever reader it is for."""
+    if not page.is_tiled:
+        return None
+    width, height = int(page.tilewidth), int(page.tilelength)
+    if width * height > _MAX_TILE_PIXELS:
+        return f"tiles of {width} x {height} px"
+    if max(page.databytecounts, default=0) > num_bytes:
+        return f"a tile of {max(page.databytecounts)} bytes in a file of {num_bytes}"
+    num_bits = width * height * page.bitspersample
+    if page.compression == 1 and 0 < 8 * max(page.databytecounts, default=0) < num_bits:
+        return f"uncompressed tiles of at most {max(page.databytecounts)} bytes"
+    return _wrong_number_of_tiles(page)
+
+
+def _wrong_number_of_tiles(page: tifffile.TiffPage) -> str | None:
+    sides = (page.imagewidth, page.imagelength, page.imagedepth)
+    tile_sides = (page.tilewidth, page.tilelength, page.tiledepth)
+    num_tiles = math.prod(
+        -(-side // max(1, of)) for side, of in zip(sides, tile_sides, strict=True)
+    )
+    if page.planarconfig == 2:
+        num_tiles *= page.samplesperpixel
+    num_found = (len(page.dataoffsets), len(page.databytecounts))
+    if num_found == (num_tiles, num_tiles):
+        return None
+    return (
+        f"{page.imagewidth} x {page.imagelength} px in {num_tiles} tiles, but places of "
+        f"{num_found[0]} and sizes of {num_found[1]}"
+    )
 
 
 def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
     first = tiff.pages.first
     vendor = _vendor(tiff, first)
-    pages = _level_pages(tiff, first, vendor)
-    grids = [_tile_grid(page, number) for number, page in enumerate(pages)]
+    grids: list[TileGrid] = []
+    try:
+        pages = _level_pages(tiff, first, vendor)
+        for number, page in enumerate(pages):
+            grids.append(_tile_grid(page, number))
+    except NotClaimedError as error:
+        if grids:
+            # OpenSlide would leave the level out, and read all of a finer one for a thumbnail.
+            raise DamagedError(f"is damaged: {error}, unlike the levels before it") from error
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise DamagedError(f"is damaged: a level has a tag of the wrong kind ({error})") from error
+    _mark_overlaps(grids)
     for page, grid in zip(pages, grids, strict=True):
         _check_colours(page, _first_tile(tiff, grid))
     if vendor == "aperio" and any((grid.byte_counts == 0).any() for grid in grids[1:]):
@@ -141,7 +202,15 @@ def _vendor(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> str:
         return "aperio"
     if software.startswith("Philips"):
         return "philips"
-    return "ome" if tiff.is_ome else "generic-tiff"
+    return "ome" if tiff.is_ome and _is_xml(first.description) else "generic-tiff"
+
+
+def _is_xml(description: str) -> bool:
+    try:
+        ET.fromstring(description)
+    except ET.ParseError:
+        return False
+    return True
 
 
 def _level_pages(
@@ -164,10 +233,7 @@ def _by_size(pages: Iterable[tifffile.TiffPage]) -> list[tifffile.TiffPage]:
 
 
 def _check_ome(description: str) -> None:
-    try:
-        root = ET.fromstring(description)
-    except ET.ParseError as error:
-        raise NotClaimedError(f"its OME description is no XML: {error}") from error
+    root = ET.fromstring(description)
     pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), None)
     if pixels is None:
         raise NotClaimedError("its OME description has no Pixels")
@@ -182,24 +248,44 @@ def _tile_grid(page: tifffile.TiffPage, number: int) -> TileGrid:
         raise NotClaimedError(f"level {number} {reason}")
     width, height = int(page.imagewidth), int(page.imagelength)
     tile_width, tile_height = int(page.tilewidth), int(page.tilelength)
-    num_columns = -(-width // tile_width)
-    num_tiles = num_columns * -(-height // tile_height)
-    offsets = np.asarray(page.dataoffsets, np.int64)
-    byte_counts = np.asarray(page.databytecounts, np.int64)
-    if len(offsets) != num_tiles or len(byte_counts) != num_tiles:
-        raise NotClaimedError(
-            f"level {number} has {len(offsets)} tiles instead of {num_tiles}; the file is damaged"
-        )
+    reason = _wrong_number_of_tiles(page)
+    if reason is not None:
+        raise DamagedError(f"is damaged: level {number} has {reason}")
+    offsets, byte_counts = (
+        np.minimum(np.asarray(values, np.uint64), _BEYOND).astype(np.int64)
+        for values in (page.dataoffsets, page.databytecounts)
+    )
     return TileGrid(
         width=width,
         height=height,
         tile_width=tile_width,
         tile_height=tile_height,
-        num_columns=num_columns,
+        num_columns=-(-width // tile_width),
         offsets=offsets,
-        byte_counts=np.where(offsets == 0, 0, byte_counts),
+        byte_counts=byte_counts,
+        misplaced=(byte_counts > 0) & (offsets < _FIRST_TILE_AT),
         decoder=_decoder(page, tile_width, tile_height),
     )
+
+
+def _mark_overlaps(grids: Sequence[TileGrid]) -> None:
+    """Mark tiles within which another begins; those that share all their bytes are copies."""
+    begins = np.concatenate([grid.offsets for grid in grids])
+    lengths = np.concatenate([grid.byte_counts for grid in grids])
+    scanned = np.flatnonzero(lengths)
+    order = scanned[np.lexsort((lengths[scanned], begins[scanned]))]
+    begins, lengths = begins[order], lengths[order]
+    is_new = np.diff(begins, prepend=-1).astype(bool) | np.diff(lengths, prepend=-1).astype(bool)
+    place = np.cumsum(is_new) - 1
+    begins, lengths = begins[is_new], lengths[is_new]
+    holds_next = np.zeros(len(begins), bool)
+    holds_next[:-1] = begins[1:] - begins[:-1] < lengths[:-1]
+    misplaced = np.zeros(sum(len(grid.offsets) for grid in grids), bool)
+    misplaced[order] = holds_next[place]
+    first = 0
+    for grid in grids:
+        grid.misplaced[:] |= misplaced[first : first + len(grid.offsets)]
+        first += len(grid.offsets)
 
 
 def _why_no_rgb_tiles(page: tifffile.TiffPage) -> str | None:
@@ -309,10 +395,13 @@ def _mpp_hints(first: tifffile.TiffPage, vendor: str) -> list[MppHint]:
     return hints
 
 
-def _ratio(value: tuple[float | int, ...] | float | int) -> float:
-    # Some writers store a number of another type.
+def _ratio(value: object) -> float:
+    # Some writers store a number of another type, and damaged files anything.
     above, below = (*value, 1)[:2] if isinstance(value, tuple) else (value, 1)
-    return above / below if below else 0.0
+    try:
+        return float(above) / float(below) if below else 0.0
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _aperio_value(first: tifffile.TiffPage, name: str) -> str | None:
@@ -328,12 +417,7 @@ def _ome_hints(description: str) -> list[MppHint]:
     units = [_UM_OF_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY"]
     if None in texts or None in units:
         return []
-    try:
-        x, y = (
-            float(text or "nan") * (unit or 0.0) for text, unit in zip(texts, units, strict=True)
-        )
-    except ValueError:
-        return []
+    x, y = (microns(text) * (unit or 0.0) for text, unit in zip(texts, units, strict=True))
     return [MppHint("ome.PhysicalSize", x, y)]
 
 

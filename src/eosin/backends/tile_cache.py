@@ -1,7 +1,10 @@
-"""Decoded tiles that are wanted again: one cache for all slides of a process, bounded in bytes.
+"""What a process remembers of the tiles of all its slides, bounded in bytes.
 
-Random places hardly ever hit a cache, and keeping what they decode would cost memory and time. So a
-tile is kept when it is decoded for the second time within a while, which grids and thumbnails do.
+Decoded tiles that are wanted again: random places hardly ever hit a cache, and keeping what they
+decode would cost memory and time. So a tile is kept when it is decoded for the second time within a
+while, which grids and thumbnails do.
+
+And which tiles are sound: of those no more rows than needed are decoded.
 """
 
 import os
@@ -17,6 +20,8 @@ TileKey = tuple[int, int, int]
 
 CACHE_BYTES = 64 * 2**20
 _NUM_REMEMBERED = 4096
+_NUM_SOUND = 2**20
+"""Tiles that are known to be sound: 8 bytes each."""
 
 
 @final
@@ -73,7 +78,29 @@ class TileCache:
         self.num_bytes = 0
 
 
+@final
+class SoundTiles:
+    """Which tiles were decoded whole without complaint. Safe from several threads.
+
+    A table of fixed size: a tile may push another out, which is then decoded whole once more.
+    """
+
+    def __init__(self) -> None:
+        self._marks = np.zeros(_NUM_SOUND, np.int64)
+
+    def has(self, version: str, level: int, number: int) -> bool:
+        """Return whether a tile is sound in this version of a file."""
+        mark = hash((version, level, number))
+        return bool(self._marks[mark % _NUM_SOUND] == mark)
+
+    def add(self, version: str, level: int, number: int) -> None:
+        """Note that a tile is sound."""
+        mark = hash((version, level, number))
+        self._marks[mark % _NUM_SOUND] = mark
+
+
 SHARED_CACHE = TileCache(CACHE_BYTES)
+SOUND_TILES = SoundTiles()
 """Of this process."""
 
 os.register_at_fork(after_in_child=SHARED_CACHE.clear)

@@ -5,8 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import final
 
+from eosin.errors import InputError
+
 Value = str | float | bool | None
 """What a column of a slide list holds; None where a slide has no value."""
+
+MPP_COLUMNS = (
+    *("mpp_override", "mpp", "spacing", "um_per_px", "um_per_pixel", "um/px"),
+    *("microns_per_pixel", "micron_per_pixel", "pixel_size_um"),
+)
+"""Columns, in lower case, that say the microns per level-0 pixel; the first goes before others."""
+
+LEAST_MPP, MOST_MPP = 0.05, 20.0
 
 PATIENT_COLUMN = "patient"
 """Column that says which slides are of one person."""
@@ -41,14 +51,48 @@ class SlideEntry:
 def mpp_overrides(entries: Sequence[SlideEntry]) -> dict[str, float]:
     """Return microns per level-0 pixel by path, for slides whose row says it.
 
-    Column `mpp_override`, or `mpp` where that one is empty. What a file itself says is in `mpp_x`
-    and `mpp_y` of an index and overrides nothing.
+    Column `mpp_override`, or any of `MPP_COLUMNS` where that one is empty, in any case. What a file
+    itself says is in `mpp_x` and `mpp_y` of an index and overrides nothing.
+
+    Raises:
+        InputError: If a row has something else there than a number of microns, or two that differ.
     """
     overrides: dict[str, float] = {}
     for entry in entries:
-        for column in ("mpp_override", "mpp"):
-            mpp = entry.metadata.get(column)
-            if isinstance(mpp, float) and not isinstance(mpp, bool):
-                overrides[entry.path] = mpp
-                break
+        mpp = stated_mpp(entry.metadata, entry.path)
+        if mpp is not None:
+            overrides[entry.path] = mpp
     return overrides
+
+
+def stated_mpp(row: Mapping[str, Value], where: str) -> float | None:
+    """Return the microns per level-0 pixel that a row of a slide list says; None if it says none.
+
+    Args:
+        row: Values by column.
+        where: Which row, for messages.
+
+    Raises:
+        InputError: If the value is no number, is none that a slide can have, or two differ.
+    """
+    stated: dict[str, float] = {}
+    for column, value in row.items():
+        if column.strip().lower() not in MPP_COLUMNS or value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, float):
+            raise InputError(
+                f"{where}: {column}={value!r} is no number of microns per pixel, such as 0.25; "
+                "correct it, or leave the field empty where you do not know"
+            )
+        if not LEAST_MPP <= value <= MOST_MPP:
+            raise InputError(
+                f"{where}: {column}={value:g} is outside {LEAST_MPP} to {MOST_MPP} microns per "
+                "pixel; correct it, or leave the field empty"
+            )
+        stated[column] = value
+    by_hand = [x for column, x in stated.items() if column.strip().lower() == MPP_COLUMNS[0]]
+    values = by_hand or list(stated.values())
+    if len(set(values)) > 1:
+        pairs = ", ".join(f"{column}={value:g}" for column, value in stated.items())
+        raise InputError(f"{where}: {pairs} say different microns per pixel; keep one column")
+    return values[0] if values else None

@@ -5,12 +5,13 @@ A table's own mistakes are errors; what a scan has found unusable is left out, a
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from eosin.backends.files import find_slides
-from eosin.catalog.entry import SlideEntry, Value
+from eosin.catalog.entry import SlideEntry, Value, stated_mpp
 from eosin.catalog.table import TABLE_SUFFIXES, read_table, require_columns
 from eosin.catalog.tcga import TCGA_COLUMNS, tcga_columns
 from eosin.catalog.where import select
@@ -23,6 +24,12 @@ Slides = Path | str | Sequence[Path | str]
 
 _NOT_METADATA = ("path", "name", "fingerprint")
 _NUM_NAMED = 3
+_ALIKE_MPP = re.compile(
+    r"mpp[ _-]?[xy0]|level0[ _-]?mpp|resolution|pixel[ _-]?(size|spacing|width|height)"
+    r"|magnification",
+    re.IGNORECASE,
+)
+"""Columns that people give scales in, whose unit or meaning is not certain."""
 
 
 def list_slides(slides: Slides, where: str | None = None) -> tuple[SlideEntry, ...]:
@@ -76,6 +83,16 @@ def _read_entries(table: Path) -> tuple[list[SlideEntry], bool]:
         _entry(table, number, row, is_index=is_index) for number, row in enumerate(rows, start=1)
     ]
     _refuse_repeated(table, [entry.path for entry in entries])
+    if not is_index:
+        for number, row in enumerate(rows, start=1):
+            stated_mpp(row, f"{table}, row {number}")
+        alike = [name for name in rows[0] if _ALIKE_MPP.fullmatch(name.strip())]
+        if alike:
+            logger.warning(
+                "%s: column %s is not used; if it holds microns per level-0 pixel, call it mpp",
+                table,
+                ", ".join(map(repr, alike)),
+            )
     if is_index:
         return _usable(table, entries), True
     _refuse_absent(table, [entry.path for entry in entries])

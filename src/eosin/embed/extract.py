@@ -157,8 +157,15 @@ def _encode(
         cls, patch_mean = _pool(
             encoder(np.stack([image for _, image in batch if image is not None]))
         )
-        cls_rows.append(cls.astype(extraction.dtype))
-        mean_rows.append(patch_mean.astype(extraction.dtype))
+        with np.errstate(over="ignore"):  # looked at in the next line
+            cls_rows.append(cls.astype(extraction.dtype))
+            mean_rows.append(patch_mean.astype(extraction.dtype))
+        if not (np.isfinite(cls_rows[-1]).all() and np.isfinite(mean_rows[-1]).all()):
+            advice = "in float32" if extraction.dtype == "float16" else "with sound weights"
+            raise SlideError(
+                provenance.slide_path,
+                f"the model's features are NaN or too large for {extraction.dtype}; embed {advice}",
+            )
     if not coords:
         raise SlideReadError(
             provenance.slide_path, f"none of its {len(places)} patches can be read"
@@ -187,7 +194,7 @@ def _provenance(
     # A mask that was drawn by hand may change while all settings stay.
     chosen_by = fingerprint([extraction.grid, source, source.content_key(slide)])
     return Provenance(
-        slide_path=slide.info.path,
+        slide_path=slide.info.path.rsplit("/", 1)[-1],
         slide_fingerprint=slide.info.fingerprint,
         encoder=encoder.name,
         weights_sha256=encoder.weights_sha256,

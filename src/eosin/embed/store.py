@@ -45,6 +45,7 @@ class Provenance:
     """Say which slide, encoder and settings features came from."""
 
     slide_path: str
+    """File name of the slide, or its key; without the folder, which may name a person."""
     slide_fingerprint: str
     """Identifies the slide by content, so that its folder may move."""
     encoder: str

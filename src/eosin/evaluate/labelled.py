@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
+from eosin.backends.tiles import TileError, check_picture
 from eosin.errors import ConfigError, InputError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -113,7 +114,13 @@ class LabelledTiles:
         Raises:
             InputError: If the file is not an image that can be decoded.
         """
-        encoded = np.frombuffer(self.paths[index].read_bytes(), dtype=np.uint8)
+        content = self.paths[index].read_bytes()
+        if content.startswith(b"\xff\xd8"):
+            try:
+                check_picture(content)
+            except TileError as error:
+                raise InputError(f"{self.paths[index]}: {error}; replace it") from error
+        encoded = np.frombuffer(content, dtype=np.uint8)
         bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
         if bgr is None:
             raise InputError(f"{self.paths[index]} cannot be decoded as an image; replace it")

@@ -12,7 +12,6 @@ from eosin.errors import InputError
 from eosin.evaluate.comparison import ModelComparison, compare_models
 from eosin.evaluate.labelled import LabelledFeatures, LabelledTiles, require_same_classes
 from eosin.progress import progress_bar
-from eosin.transforms.resize import resize
 
 
 class TileSplit(NamedTuple):
@@ -67,7 +66,6 @@ def embed_tiles(encoder: Encoder, tiles: LabelledTiles, title: str) -> LabelledF
     Raises:
         InputError: If a tile cannot be read, or is not square.
     """
-    size = encoder.input_size_px
 
     def images() -> Iterator[np.ndarray]:
         for index in range(len(tiles)):
@@ -77,7 +75,7 @@ def embed_tiles(encoder: Encoder, tiles: LabelledTiles, title: str) -> LabelledF
                     f"{tiles.paths[index]} is {tile.shape[1]} x {tile.shape[0]} px; cut tiles to "
                     "squares, since resizing would stretch them"
                 )
-            yield np.asarray(resize(tile, size))
+            yield encoder.prepare(tile)
 
     with progress_bar(title, len(tiles)) as bar:
         return tiles.with_features(embed_images(encoder, images(), on_batch=bar.advance))

@@ -6,7 +6,10 @@ Recipes import this file, so it must not import torch.
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
-from eosin.errors import ConfigError
+from eosin.errors import ConfigError, check_whole_number
+
+_MAX_GRID = 512
+"""Patches along a side for which positions are stored."""
 
 
 def _require(is_met: bool, message: str) -> None:
@@ -42,8 +45,11 @@ class ViTConfig:
     Face does, which is with registers only."""
 
     def __post_init__(self) -> None:
-        for name in ("embed_dim", "depth", "num_heads", "mlp_ratio", "patch_size", "image_size"):
-            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
+        for name, most in (
+            *(("embed_dim", 2**15), ("depth", 1000), ("num_heads", 1024), ("mlp_ratio", 64)),
+            *(("patch_size", 1024), ("image_size", 2**14), ("num_registers", 1024)),
+        ):
+            check_whole_number(name, getattr(self, name), 0 if name == "num_registers" else 1, most)
         _require(
             self.embed_dim % self.num_heads == 0,
             f"embed_dim={self.embed_dim} must be a multiple of num_heads={self.num_heads}",
@@ -54,8 +60,9 @@ class ViTConfig:
         )
         _require(self.ffn in ("mlp", "swiglu"), f"ffn={self.ffn!r} must be 'mlp' or 'swiglu'")
         _require(
-            self.num_registers >= 0,
-            f"num_registers={self.num_registers} must not be negative; 0 is without",
+            self.grid_size <= _MAX_GRID,
+            f"image_size={self.image_size} has {self.grid_size} patches of patch_size="
+            f"{self.patch_size} a side and may have {_MAX_GRID}",
         )
         _require(
             self.layerscale_init > 0,
@@ -106,8 +113,12 @@ class HeadConfig:
     """Whether the lengths of prototypes are trained, as in DINOv2, or stay 1, as in DINO."""
 
     def __post_init__(self) -> None:
-        for name in ("num_prototypes", "hidden_dim", "bottleneck_dim"):
-            _require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
+        for name, most in (
+            ("num_prototypes", 2**24),
+            ("hidden_dim", 2**16),
+            ("bottleneck_dim", 2**16),
+        ):
+            check_whole_number(name, getattr(self, name), 1, most)
 
 
 VIT_SIZES: dict[str, ViTConfig] = {

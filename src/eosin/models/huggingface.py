@@ -51,6 +51,7 @@ _FFN_NAMES = {
 _QKV_NAMES = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
 
 _FILES = frozenset({"model.safetensors", "config.json", "preprocessor_config.json", "README.md"})
+_INSIDE = "dinov2."
 _MARK = "eosin_version"
 """Key in the header of the weights. Transformers copies unknown keys of `config.json` into whatever
 it saves, such as a model fine-tuned from an export, but none of the header."""
@@ -78,6 +79,7 @@ def to_huggingface(
         name: tensor.detach().to("cpu", torch.float32).contiguous()
         for name, tensor in tensors.items()
     }
+    require_finite(tensors, "the model to export")
     return tensors, config_to_json(config)
 
 
@@ -94,6 +96,10 @@ def from_huggingface(
     names = _names(config)
     fused = _fused_names(config)
     expected = {*names.values(), *(part for parts in fused.values() for part in parts)}
+    # Of a model with a head on it, such as one that was fine-tuned, the backbone is taken.
+    inside = {name.removeprefix(_INSIDE): x for name, x in tensors.items() if _INSIDE in name}
+    if inside.keys() >= expected and not expected & tensors.keys():
+        tensors = {name: inside[name] for name in expected}
     _check_names(tensors, expected, "the Hugging Face model")
     state_dict = {ours: tensors[theirs] for ours, theirs in names.items()}
     for ours, parts in fused.items():
@@ -186,11 +192,37 @@ def import_huggingface(folder: Path) -> tuple[dict[str, Tensor], ViTConfig]:
         CheckpointError: If a tensor is missing or unknown.
     """
     config_json = _read_json(folder)
+    config_from_json(config_json)  # a model of another kind is named before its weights are read
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(_no_weights(folder))
     try:
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
     return from_huggingface(tensors, config_json)
+
+
+def _no_weights(folder: Path) -> str:
+    """Return what lies in a folder in place of `model.safetensors`, and what to do."""
+    if (folder / "model.safetensors.index.json").exists():
+        return (
+            f"{folder} holds weights in several files (model.safetensors.index.json); join them: "
+            "AutoModel.from_pretrained(FOLDER).save_pretrained(OTHER, max_shard_size='50GB')"
+        )
+    if (folder / "adapter_config.json").exists():
+        return (
+            f"{folder} holds an adapter (PEFT) and not the model; merge it with merge_and_unload() "
+            "and save the whole model"
+        )
+    if (folder / "pytorch_model.bin").exists():
+        return (
+            f"{folder} holds its weights as a pickle (pytorch_model.bin), which may run code; "
+            "convert them: AutoModel.from_pretrained(FOLDER).save_pretrained(OTHER)"
+        )
+    return (
+        f"{folder} has no model.safetensors; give a folder with config.json and model.safetensors, "
+        "as 'hf download' or save_pretrained makes it"
+    )
 
 
 def _read_json(folder: Path) -> dict[str, object]:
@@ -264,6 +296,26 @@ def _check_names(tensors: Mapping[str, Tensor], expected: set[str], what: str) -
             f"{what} has {len(tensors)} of {len(expected)} tensors as they should be called: "
             f"{len(missing)} missing {missing[:3]}, {len(unknown)} unknown {unknown[:3]}; "
             "check depth, ffn and num_registers"
+        )
+
+
+def require_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights of which one is NaN or infinite: all that they compute would be, too.
+
+    Raises:
+        CheckpointError: If there is one, naming its tensor.
+    """
+    broken = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise CheckpointError(
+            f"{what} has weights that are NaN or infinite, in {broken[0]}{more}; the training that "
+            "made them has failed, or the file is damaged: take an earlier checkpoint, or copy it "
+            "again"
         )
 
 

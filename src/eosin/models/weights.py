@@ -11,6 +11,7 @@ tensors' names and shapes. Nothing that is pickled is run.
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from eosin.plain import from_plain
 logger = logging.getLogger(__name__)
 
 _TEACHER_FILE = "teacher.safetensors"
+_BLOCK_NUMBER = re.compile(r"\.\d+\.")
 _NESTED_IN = ("teacher", "model", "state_dict")
 """Where checkpoints keep the weights; some have one in another."""
 
@@ -88,6 +90,12 @@ def read_weights(path: Path) -> SourceWeights:
         backbone, config = import_huggingface(path)
         source = _source(path, "Hugging Face folder", {"backbone": backbone}, config)
         return source if is_our_export(path) else replace(source, trained_with=metas_rule(config))
+    if (path / ".metadata").is_file():
+        raise InputError(
+            f"{path} is a checkpoint of torch.distributed.checkpoint; give the run that it is in, "
+            "or make one file of it: python -m torch.distributed.checkpoint.format_utils "
+            "dcp_to_torch FOLDER FILE.pth"
+        )
     raise InputError(
         f"{path} holds no weights: neither config.json (Hugging Face) nor checkpoints (a run) nor "
         f"{_TEACHER_FILE} (a checkpoint) is in it"
@@ -129,7 +137,7 @@ def _run_config(path: Path) -> ViTConfig | None:
         return None
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     model = from_plain(settings.get("model")) if isinstance(settings, dict) else None
     return model if isinstance(model, ViTConfig) else None
@@ -140,11 +148,35 @@ def _from_file(path: Path) -> SourceWeights:
         tensors, form = _safetensors(path), "safetensors file"
     else:
         tensors, form = _pickled(path), "torch file"
+    other = _other_lab(tensors)
+    if other is not None:
+        raise InputError(f"{path} holds {other}")
     if any(name.startswith(("embeddings.", "dinov2.")) for name in tensors):
         raise InputError(
             f"{path} has Hugging Face's names; give the folder that it is in, with config.json"
         )
     return _source(path, form, split_network(without_wrappers(tensors), str(path)), None)
+
+
+def _other_lab(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return which known kind of model that is not DINOv2 has such names, and what to do."""
+    names = {_BLOCK_NUMBER.sub(".0.", name) for name in tensors}
+    if any("rope_embed" in name or "storage_tokens" in name for name in names):
+        return (
+            "a DINOv3 model, whose rotary positions eosin's model does not have; give DINOv2 "
+            "weights"
+        )
+    is_dinov2 = any(name.endswith("mask_token") for name in names)
+    if not is_dinov2 and any(name.endswith("blocks.0.attn.qkv.weight") for name in names):
+        has_cls = any(name.endswith(("cls_token", "reg_token")) for name in names)
+        kind = (
+            "a timm vision transformer" if has_cls else "a vision transformer without class token"
+        )
+        return (
+            f"{kind}, without the mask token and layout of DINOv2; give the folder of a DINOv2 "
+            "model of transformers, or Meta's file"
+        )
+    return None
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

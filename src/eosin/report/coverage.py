@@ -5,13 +5,14 @@ arithmetic and reads no pixels. What stands in where a slide fails is only known
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
+from eosin.catalog import SlideNames
 from eosin.errors import EosinError
 from eosin.names import escaped
 from eosin.report.bars import count_chart
@@ -28,6 +29,7 @@ _MAX_NAMED = 30
 def coverage_section(
     slides: Sequence[str],
     manifest: Path,
+    shown_name: SlideNames,
     order: LaneOrder | EosinError,
     *,
     num_samples: int,
@@ -37,10 +39,11 @@ def coverage_section(
     Args:
         slides: Paths of all slides of the run, as its order numbers them.
         manifest: Folder of the manifest; may be missing.
+        shown_name: Gives the name to show of a slide that the manifest names.
         order: Of the run's stream, or why there is none.
         num_samples: Trained on so far.
     """
-    counts = delivered_counts(manifest)
+    counts = delivered_counts(manifest, shown_name)
     source = "From the run's manifest: what was delivered."
     if counts is None and isinstance(order, LaneOrder):
         planned = planned_counts(order, num_samples).tolist()
@@ -57,8 +60,8 @@ def coverage_section(
     return Section(heading=heading, blocks=tuple(_blocks(names, counts, source)))
 
 
-def delivered_counts(manifest: Path) -> Counter[str] | None:
-    """Return samples by file name of the slide; None where there is no manifest to count."""
+def delivered_counts(manifest: Path, shown_name: Callable[[str], str]) -> Counter[str] | None:
+    """Return samples by the name to show of the slide; None where there is no manifest."""
     parts = manifest_parts(manifest)
     if not 0 < len(parts) <= MAX_PARTS:
         return None
@@ -70,7 +73,7 @@ def delivered_counts(manifest: Path) -> Counter[str] | None:
             # A run that goes on writes the last parts anew.
             continue
         for pair in column.value_counts().to_pylist():
-            counts[pair["values"]] += pair["counts"]
+            counts[shown_name(pair["values"])] += pair["counts"]
     return counts
 
 

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import NamedTuple
 
+from eosin.catalog import SlideNames
 from eosin.report.history import History, Record, read_lines
 from eosin.report.page import Html, Section, collapsible, paragraph, table
 from eosin.train.config import TrainConfig
@@ -46,7 +46,7 @@ def collapse_alarms(config: TrainConfig, history: History) -> list[Alarm]:
 
 
 def warning_sections(
-    run: RunFolder, config: TrainConfig, alarms: Sequence[Alarm]
+    run: RunFolder, config: TrainConfig, alarms: Sequence[Alarm], names: SlideNames
 ) -> tuple[Section, ...]:
     """Return the section of warnings; none where there is nothing to warn of."""
     skipped = read_lines(run.nonfinite)
@@ -63,7 +63,8 @@ def warning_sections(
             )
         )
         rows = [
-            (_shown(one.get("step")), _shown(one.get("loss")), _samples(one)) for one in skipped
+            (_shown(one.get("step")), _shown(one.get("loss")), _samples(one, names))
+            for one in skipped
         ]
         blocks += _table(("step", "loss", "its samples"), rows)
     return (Section(heading="Warnings", blocks=tuple(blocks)),) if blocks else ()
@@ -88,17 +89,19 @@ def _table(header: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[Html]
     return blocks
 
 
-def _samples(record: Record) -> str:
+def _samples(record: Record, names: SlideNames) -> str:
     samples = record.get("samples")
     if not isinstance(samples, list):
         return "unknown"
-    places = [_place(sample) for sample in samples[:_MAX_SAMPLES] if isinstance(sample, dict)]
+    places = [
+        _place(sample, names) for sample in samples[:_MAX_SAMPLES] if isinstance(sample, dict)
+    ]
     rest = f" and {len(samples) - _MAX_SAMPLES:,} more" if len(samples) > _MAX_SAMPLES else ""
     return "; ".join(places) + rest
 
 
-def _place(sample: Record) -> str:
-    slide = PurePath(str(sample.get("slide"))).name
+def _place(sample: Record, names: SlideNames) -> str:
+    slide = names(str(sample.get("slide")))
     return f"{slide} x={_shown(sample.get('x'))} y={_shown(sample.get('y'))}"
 
 

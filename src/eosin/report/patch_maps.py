@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import final
 
@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from eosin.backends.base import SlideBackend
+from eosin.catalog import SlideNames
 from eosin.embed.encoder import ViTEncoder
 from eosin.errors import CheckpointError, EosinError
 from eosin.report.components import aligned, colours, principal_components, signed_by
@@ -75,16 +76,19 @@ class TokenMap:
     """One a tile, a pixel a patch."""
 
 
-def map_section(run: RunFolder, sampled: Sampled | EosinError, backend: SlideBackend) -> Section:
+def map_section(
+    run: RunFolder, sampled: Sampled | EosinError, backend: SlideBackend, names: SlideNames
+) -> Section:
     """Return the section of the maps; it says why where there are none.
 
     Args:
         run: Whose teachers are looked at.
         sampled: From the run's stream, or why there is nothing.
         backend: Opens the slides.
+        names: Gives the name to show of a slide that the bank names.
     """
     heading = "What patches look like to the model"
-    tiles = bank_tiles(run.path)
+    tiles = [replace(tile, slide=names(tile.slide)) for tile in bank_tiles(run.path)]
     if not tiles and isinstance(sampled, Sampled):
         tiles = stream_tiles(sampled, backend)
     if not tiles:

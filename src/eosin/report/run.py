@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eosin.backends.base import SlideBackend
 from eosin.backends.guarded import guarded
-from eosin.catalog import SlideEntry
+from eosin.catalog import SlideEntry, SlideNames, anonymous_slides
 from eosin.errors import EosinError, InputError
 from eosin.evaluate.comparison import ModelComparison
 from eosin.report.charts import Estimate, interval_chart
@@ -45,10 +45,14 @@ _SILENT_S = 300.0
 """And for so long in any case: checkpoints and looks at gauges take their time."""
 
 
-def write_run_report(run_path: Path) -> Path:
+def write_run_report(run_path: Path, *, anonymous: bool = False) -> Path:
     """Write `report.html` into a run's folder and return its path; the run may still be going on.
 
     When slides cannot be shown, the page says why in place of their pictures.
+
+    Args:
+        run_path: Folder of the run.
+        anonymous: Name slides by their content instead of their files, and no patient.
 
     Raises:
         InputError: If the folder holds no run, or one that has not begun.
@@ -60,12 +64,23 @@ def write_run_report(run_path: Path) -> Path:
     backend = guarded(run.backend, run.crash_log)
     metrics_path = run_path / "metrics.jsonl"
     history = read_history(metrics_path)
-    sampled = _sampled(config, entries, backend, MaskStore(run.masks))
+    is_here = any("://" in entry.path or Path(entry.path).exists() for entry in entries)
+    names = SlideNames(entries, anonymous=anonymous)
+    if anonymous:
+        entries, backend = anonymous_slides(entries, backend)
+    sampled: Sampled | EosinError
+    if is_here:
+        sampled = _sampled(config, entries, backend, MaskStore(run.masks))
+    else:
+        # A stream would look for each of them several times.
+        sampled = InputError(
+            f"none of the {len(entries)} slides is where it was, such as {entries[0].path}"
+        )
     alarms = collapse_alarms(config, history)
     num_done = history.last_step + 1
     sections = [
         *_comparison_section(run_path),
-        *warning_sections(run, config, alarms),
+        *warning_sections(run, config, alarms, names),
         curve_section(config, history),
         gauge_section(
             config,
@@ -73,15 +88,16 @@ def write_run_report(run_path: Path) -> Path:
             marks=[alarm.step for alarm in alarms],
             best=read_best(run_path / "best"),
         ),
-        map_section(run, sampled, backend),
+        map_section(run, sampled, backend, names),
         coverage_section(
             [entry.path for entry in entries],
             run.manifest,
+            names,
             sampled.pipeline.order if isinstance(sampled, Sampled) else sampled,
             num_samples=num_done * config.global_batch,
         ),
         *_stream_sections(sampled, backend),
-        Section(heading="Settings and versions", blocks=_settings(run)),
+        Section(heading="Settings and versions", blocks=_settings(run, names)),
     ]
     now_s = time.time()
     written_s = metrics_path.stat().st_mtime if history.num_records else now_s
@@ -146,11 +162,6 @@ def _sampled(
 
     Masks are the run's own; where it was given others, such as an index's, they are kept anew.
     """
-    # A stream would look for each of them several times.
-    if not any("://" in entry.path or Path(entry.path).exists() for entry in entries):
-        return InputError(
-            f"none of the {len(entries)} slides is where it was, such as {entries[0].path}"
-        )
     try:
         return sample_stream(config, entries, backend, mask_store=masks)
     except EosinError as error:
@@ -203,8 +214,10 @@ def _comparison(comparison: ModelComparison) -> tuple[Html, ...]:
     )
 
 
-def _settings(run: RunFolder) -> tuple[Html, ...]:
-    quarantine = [(Path(path).name, reason) for path, reason in run.quarantine.items()]
+def _settings(run: RunFolder, names: SlideNames) -> tuple[Html, ...]:
+    quarantine = [
+        (names(path), names.without_paths(reason)) for path, reason in run.quarantine.items()
+    ]
     bad = [table(("slide not used", "reason"), quarantine)] if quarantine else []
     return (
         *bad,

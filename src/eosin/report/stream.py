@@ -163,6 +163,7 @@ def _overlay(path: str, sampled: Sampled, backend: SlideBackend) -> Html:
     caption = (
         f"{name}: {info.width_l0} x {info.height_l0} px{mpp}, {tissue.tissue_fraction:.0%} tissue"
     )
+    caption = "; ".join((caption, *info.notes))
     return figure(picture(drawn, f"{name} with tissue mask and patch places"), caption)
 
 

@@ -21,7 +21,7 @@ from eosin.scan.slide import Known, ScannedSlide
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a scan finds out other things than before, so that old rows are not taken over."""
 
 _ACCEPTANCE = re.compile(r"acceptance_[\d.e+-]+")
@@ -52,6 +52,8 @@ def write_index(
         values = [getattr(slide, name) for slide in scanned]
         if name in ("path", "duplicate_of"):
             values = [None if path is None else _relative(path, out) for path in values]
+        elif name == "scan_notes":
+            values = ["; ".join(notes) or None for notes in values]
         columns[name] = pa.array(map(_storable, values), type=_type(name))
     for name in measured:
         values = [slide.acceptance_by_mpp.get(name) for slide in scanned]
@@ -129,11 +131,13 @@ def _plan_mark(plan: ScanPlan) -> bytes:
 
 
 def _scanned(row: Mapping[str, Value]) -> ScannedSlide:
-    values: dict[str, Value | int] = {name: row[name] for name in _SCANNED}
+    values: dict[str, Value | int | tuple[str, ...]] = {name: row[name] for name in _SCANNED}
     for name in _WHOLE:
         number = row[name]
         if isinstance(number, float):
             values[name] = int(number)
+    notes = row["scan_notes"]
+    values["scan_notes"] = tuple(notes.split("; ")) if isinstance(notes, str) else ()
     measured = {
         name: share
         for name, share in row.items()

@@ -1,9 +1,13 @@
 """A scan: every slide of a list looked at once, in parallel, and written down as an index."""
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 from eosin.backends.crash import CrashLog
 from eosin.backends.guarded import guarded
@@ -14,6 +18,9 @@ from eosin.scan.index import known_slides, refuse_foreign, write_index
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import ScannedSlide, scan_slide
 from eosin.tissue.store import MaskStore
+
+_GRACE_S = 2.0
+"""For slides that are being looked at when a scan is stopped; those that take longer are left."""
 
 
 def scan_slides(
@@ -54,25 +61,56 @@ def scan_slides(
     looking = replace(plan, backend=guarded(plan.backend, crash_log))
     known = known_slides(out, plan)
     found: dict[int, ScannedSlide] = {}
-    with (
-        progress_bar("scan", len(entries)) as bar,
-        ThreadPoolExecutor(num_threads, thread_name_prefix="scan") as threads,
-    ):
-        numbers: dict[Future[ScannedSlide], int] = {
-            threads.submit(scan_slide, entry.path, looking, mask_store, known): number
-            for number, entry in enumerate(entries)
-        }
-        try:
-            for done in as_completed(numbers):
-                slide = found[numbers[done]] = done.result()
-                bar.advance(note=slide.name)
-        except BaseException:
-            # Otherwise leaving the block would wait for all slides that have not begun.
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    paths = [entry.path for entry in entries]
+    rows = _as_scanned(
+        paths, lambda path: scan_slide(path, looking, mask_store, known), num_threads
+    )
+    with progress_bar("scan", len(entries)) as bar, closing(rows):
+        for number, slide in rows:
+            found[number] = slide
+            bar.advance(note=slide.name)
     scanned = _with_duplicates([found[number] for number in range(len(entries))])
     write_index(out, scanned, [entry.metadata for entry in entries], plan)
     return tuple(scanned)
+
+
+def _as_scanned(
+    paths: Sequence[str], scan: Callable[[str], ScannedSlide], num_threads: int
+) -> Generator[tuple[int, ScannedSlide]]:
+    """Yield number and row of each slide as it is done.
+
+    The threads are no executor's: leaving one waits for what they do, and a file may take for ever.
+    """
+    left, done = deque(enumerate(paths)), SimpleQueue[tuple[int, ScannedSlide | BaseException]]()
+
+    def scan_what_is_left() -> None:
+        while left:
+            try:
+                number, path = left.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                done.put((number, scan(path)))
+            except BaseException as error:  # noqa: BLE001 - raised where it can be caught
+                done.put((number, error))
+
+    threads = [
+        Thread(target=scan_what_is_left, name=f"scan {n}", daemon=True)
+        for n in range(min(num_threads, len(paths)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in paths:
+            number, result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield number, result
+    finally:
+        left.clear()
+        until = time.monotonic() + _GRACE_S
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def _with_duplicates(scanned: Sequence[ScannedSlide]) -> list[ScannedSlide]:

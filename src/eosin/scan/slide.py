@@ -48,6 +48,9 @@ class ScannedSlide:
     """Path of an earlier slide with the same content."""
     problem: str | None = None
     """Why it cannot be used; None when it can."""
+    scan_notes: tuple[str, ...] = ()
+    """What a user should hear about it although it can be used: `SlideInfo.notes`, and what a scan
+    itself finds. Text in the index, joined by semicolons."""
 
 
 Known = Callable[[str], ScannedSlide | None]
@@ -106,6 +109,7 @@ def _described(found: ScannedSlide, info: SlideInfo) -> ScannedSlide:
         height_l0=info.height_l0,
         num_levels=len(levels),
         levels=json.dumps(levels),
+        scan_notes=info.notes,
     )
 
 

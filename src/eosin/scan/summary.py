@@ -14,6 +14,7 @@ from eosin.scan.slide import ScannedSlide
 
 _WIDTH = 110
 _MAX_LISTED = 30
+_MAX_NAMED = 3
 
 
 def summary(scanned: Sequence[ScannedSlide]) -> str:
@@ -35,6 +36,8 @@ def summary(scanned: Sequence[ScannedSlide]) -> str:
     if fruitless:
         title = "May give nothing: all candidates that were read are turned away"
         console.print(_listed(title, "tissue", fruitless, _tissue_text))
+    if any(slide.scan_notes for slide in usable):
+        console.print(_notes(usable))
     if bad:
         console.print(_listed("Cannot be used", "why", bad, lambda slide: slide.problem))
     if copies:
@@ -83,6 +86,23 @@ def _mpp_sources(slides: Sequence[ScannedSlide]) -> Table:
             str(len(members)),
             _range((slide.mpp_x for slide in members), "{:.4g}"),
         )
+    return table
+
+
+def _notes(slides: Sequence[ScannedSlide]) -> Table:
+    table = Table("note", title="Can be used, but look at these", title_justify="left")
+    table.add_column("slides", justify="right")
+    table.add_column("such as")
+    groups: dict[str, list[ScannedSlide]] = defaultdict(list)
+    for slide in slides:
+        for note in slide.scan_notes:
+            groups[note].append(slide)
+    common = sorted(groups.items(), key=lambda item: -len(item[1]))
+    for note, members in common[:_MAX_LISTED]:
+        names = ", ".join(slide.name for slide in members[:_MAX_NAMED])
+        table.add_row(escape(note), str(len(members)), escape(names))
+    if len(common) > _MAX_LISTED:
+        table.add_row(f"and {len(common) - _MAX_LISTED} more, in the index", "", "")
     return table
 
 

@@ -14,9 +14,12 @@ from eosin.stream.stats import StreamStats
 class DeliveryLog:
     """Counts samples as they are delivered, and writes them down where there is a manifest."""
 
-    def __init__(self, stats: StreamStats, manifest: Path | None) -> None:
+    def __init__(
+        self, stats: StreamStats, manifest: Path | None, *, anonymous: bool = False
+    ) -> None:
         self._stats = stats
         self._manifest = manifest
+        self._anonymous = anonymous
         self._writer: ManifestWriter | None = None
 
     def record(self, result: PatchResult, settings: Callable[[], Mapping[str, Plain]]) -> None:
@@ -32,7 +35,7 @@ class DeliveryLog:
         self._stats.count(result)
         if self._manifest is not None:
             if self._writer is None:
-                self._writer = ManifestWriter(self._manifest, settings())
+                self._writer = ManifestWriter(self._manifest, settings(), anonymous=self._anonymous)
             self._writer.record(result)
 
     def flush(self) -> None:

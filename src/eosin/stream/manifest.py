@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eosin.atomic import atomic_path, remove_leftovers
+from eosin.catalog.anonymous import slide_key
 from eosin.errors import InputError
 from eosin.names import escaped
 from eosin.plain import Plain, fingerprint
@@ -50,17 +51,21 @@ _SETTINGS_KEY = b"eosin settings"
 class ManifestWriter:
     """Writes samples down as they are delivered; for one process."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Plain]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Plain], *, anonymous: bool = False
+    ) -> None:
         """Take a folder; rows that it has from the first recorded sample on are written anew.
 
         Args:
             folder: May hold the manifest of the same stream.
             settings: Of the stream.
+            anonymous: Write the key of a slide's content in place of its file name.
 
         Raises:
             InputError: If the folder holds the manifest of a stream with other settings.
         """
         self.folder = folder
+        self._anonymous = anonymous
         mine = fingerprint(dict(settings)).encode()
         self._schema = SCHEMA.with_metadata({_SETTINGS_KEY: mine})
         self._rows: list[dict[str, object]] = []
@@ -86,7 +91,10 @@ class ManifestWriter:
         self._highest = max(self._highest, result.index)
         if self._known is not None:
             self._known.add(result.index)
-        self._rows.append(_row(result))
+        row = _row(result)
+        if self._anonymous:
+            row["slide"] = slide_key(str(row["fingerprint"]))
+        self._rows.append(row)
         if len(self._rows) >= ROWS_PER_PART:
             self.flush()
 

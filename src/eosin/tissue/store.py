@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from eosin.backends.base import Slide
 from eosin.errors import InputError
-from eosin.plain import fingerprint
+from eosin.plain import fingerprint, to_plain
 from eosin.tissue.base import TissueSource, mask_max_px
 from eosin.tissue.mask import TissueMask
 
@@ -64,7 +64,10 @@ class MaskStore:
         Raises:
             SlideError: If the source cannot say what the mask depends on.
         """
-        described = replace(slide.info, path="")
+        # Notes are for people, and came after masks had their names.
+        described = to_plain(replace(slide.info, path="", notes=()))
+        assert isinstance(described, dict)
+        del described["notes"]
         content_key = source.content_key(slide)
         key = fingerprint([_VERSION, described, content_key, mask_max_px(slide.info)])
         return self.folder / fingerprint(source) / f"{key}.png"

@@ -84,7 +84,7 @@ def begin(
         prefetch_bytes=site.prefetch_bytes,
         defer_views=device_views is not None,
         mask_store=site.masks or MaskStore(run.masks),
-        records=run.stream_records(has_manifest=site.has_manifest),
+        records=run.stream_records(has_manifest=site.has_manifest, anonymous=site.anonymous),
     )
     stack.callback(pipeline.close)
     _check_all_alike(config, pipeline, world)

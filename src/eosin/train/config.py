@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, final
 
 from eosin.catalog.weights import SlideWeights
-from eosin.errors import ConfigError
+from eosin.errors import ConfigError, check_whole_number
 from eosin.filters.base import PatchFilter
 from eosin.masking import BlockMasking
 from eosin.models.config import HeadConfig, ViTConfig
@@ -61,8 +61,11 @@ class DataConfig:
             )
         for kind in self.kinds:
             self.crop_size(kind)
-        if self.num_lanes < 1:
-            raise ConfigError(f"data.num_lanes={self.num_lanes} must be at least 1")
+        for name, most in (
+            *(("num_lanes", 2**20), ("pool_size", 2**20), ("patches_per_slide", 2**40)),
+            *(("patches_per_visit", 2**40), ("max_candidates", 2**20)),
+        ):
+            check_whole_number(f"data.{name}", getattr(self, name), 1, most)
         if not all(s > 0 for s in self.std):
             raise ConfigError(f"data.std={self.std} must be above 0; pixels are divided by it")
 
@@ -225,9 +228,12 @@ class TrainConfig:
     """Checkpoints at multiples of this are kept as well; 0 keeps none beside the newest."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        for name, least, most in (
+            *(("steps", 1, 2**40), ("checkpoint_every_steps", 1, 2**40)),
+            *(("keep_checkpoints", 1, 2**20), ("global_batch", 1, 2**24)),
+            *(("accumulation_steps", 1, 2**24), ("seed", 0, 2**63 - 1)),
+        ):
+            check_whole_number(name, getattr(self, name), least, most)
         every = self.checkpoint_every_steps
         if self.keep_every_steps < 0 or self.keep_every_steps % every:
             raise ConfigError(

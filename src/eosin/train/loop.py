@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from eosin.backends.base import SlideBackend
-from eosin.catalog import SlideEntry, Slides
+from eosin.catalog import SlideEntry, Slides, slide_key
 from eosin.errors import InterruptedRunError, TrainingError
 from eosin.loader import Batch, train_batches
 from eosin.stream.result import PatchResult
@@ -254,11 +254,12 @@ def _times(config: TrainConfig, wait_s: float, step_s: float) -> _Metrics:
     }
 
 
-def _provenance(sample: PatchResult) -> dict[str, object]:
+def _provenance(sample: PatchResult, *, anonymous: bool) -> dict[str, object]:
     at = sample.coordinate
+    key = slide_key(str(sample.slide_metadata["fingerprint"]))
     return {
         "index": sample.index,
-        "slide": at.slide_path,
+        "slide": key if anonymous else at.slide_path,
         "x": at.x,
         "y": at.y,
         "level": at.level,
@@ -271,7 +272,9 @@ def _complain(
 ) -> None:
     """Write down what a step that was skipped was computed from; end the run after several."""
     step = parts[0].step
-    mine = [_provenance(sample) for batch in parts for sample in batch.samples]
+    anonymous = session.pipeline.anonymous
+    samples = (sample for batch in parts for sample in batch.samples)
+    mine = [_provenance(sample, anonymous=anonymous) for sample in samples]
     everybodys = list(chain.from_iterable(session.world.gather(mine)))
     path = session.run.nonfinite
     if session.world.is_main:

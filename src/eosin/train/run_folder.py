@@ -125,12 +125,13 @@ class RunFolder:
         write_atomic(self.path / "backend.json", to_json(backend, indent=1))
         write_atomic(self.path / "versions.json", to_json(versions_here(), indent=1))
 
-    def stream_records(self, *, has_manifest: bool) -> Records:
+    def stream_records(self, *, has_manifest: bool, anonymous: bool = False) -> Records:
         """Return where the run's stream writes down what happens to it."""
         return Records(
             quarantine_log=self.path / "quarantine.jsonl",
             manifest=self.manifest if has_manifest else None,
             crash_log=self.crash_log,
+            anonymous=anonymous,
         )
 
     @property
@@ -252,7 +253,7 @@ class RunFolder:
                     f"{self.path} has not begun: it has no {name} yet; wait, or start it again"
                 ) from error
             raise InputError(f"{self.path} is no run: it has no {name}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{self.path / name} is damaged: {error}") from error
 
 

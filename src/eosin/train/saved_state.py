@@ -2,20 +2,31 @@
 
 The format is that of torch.distributed.checkpoint. The settings of the optimiser's groups are not
 in it: they follow from the run's.
+
+That format keeps its table of contents as a pickle, and may keep other objects than tensors as
+pickles too. A run's folder may come from anybody, so the table is read by an unpickler that knows
+the few classes of a table, and nothing but tensors is loaded.
 """
 
 import contextlib
+import pickle
 import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import (
+    BytesStorageMetadata,
+    Metadata,
+    StorageMeta,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
@@ -57,7 +68,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer, world: Worl
     tensors: dict[str, Tensor] = {}
     moments: _Moments = {}
     try:
-        saved = FileSystemReader(folder).read_metadata().state_dict_metadata
+        saved = _TensorReader(folder).read_metadata().state_dict_metadata
         moments = _blank_moments(model, optimizer, saved)
         tensors = _model_tensors(model) | _moment_tensors(moments)
         unknown = sorted(tensors.keys() ^ saved.keys())
@@ -70,7 +81,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: Optimizer, world: Worl
         return problem
     try:
         with _alone_without_warning() as is_alone:
-            load(tensors, storage_reader=FileSystemReader(folder), no_dist=is_alone)
+            load(tensors, storage_reader=_TensorReader(folder), no_dist=is_alone)
     except CheckpointException as error:
         return describe_failure(error)
     for name, parameter in model.named_parameters():
@@ -91,6 +102,60 @@ def describe_failure(error: BaseException) -> str:
         # It carries the failures of all ranks, each with a traceback; the first one says enough.
         error = next(iter(error.failures.values()))[0]
     return f"{type(error).__name__}: {error}"
+
+
+@final
+class _TensorReader(FileSystemReader):
+    """Reads checkpoints of tensors, in which nothing can hide that would be run."""
+
+    def read_metadata(self, *args: object, **kwargs: object) -> Metadata:
+        """Return the table of contents.
+
+        Raises:
+            ValueError: If it names another class or file than a checkpoint of ours has.
+            TypeError: If it holds something that is no tensor.
+        """
+        with (Path(self.path) / ".metadata").open("rb") as file:
+            table = _TableUnpickler(file).load()
+        if not isinstance(table, Metadata):
+            raise TypeError("its table of contents is none")
+        for name, one in table.state_dict_metadata.items():
+            if not isinstance(one, TensorStorageMetadata):
+                raise TypeError(f"{name} in it is no tensor")
+        for place in (table.storage_data or {}).values():
+            if not _SHARD.fullmatch(place.relative_path) or place.transform_descriptors:
+                raise ValueError(f"its table of contents names the file {place.relative_path!r}")
+        table.storage_meta = StorageMeta(load_id=self.load_id)
+        return table
+
+
+_SHARD = re.compile(r"__\d+_\d+\.distcp")
+
+
+class _TableUnpickler(pickle.Unpickler):
+    """Knows what tables of contents are made of, and no other class or function."""
+
+    _KNOWN = frozenset(
+        {
+            ("pathlib", "PosixPath"),
+            ("torch", "Size"),
+            ("torch.serialization", "_get_layout"),
+            *(
+                ("torch.distributed.checkpoint.metadata", name)
+                for name in (
+                    *("ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta"),
+                    *("TensorProperties", "TensorStorageMetadata", "_MEM_FORMAT_ENCODING"),
+                )
+            ),
+            ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> object:
+        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if (module, name) not in self._KNOWN and not is_dtype:
+            raise ValueError(f"its table of contents asks for {module}.{name}, which is not run")
+        return super().find_class(module, name)
 
 
 def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -130,6 +195,8 @@ def _blank_moments(model: nn.Module, optimizer: Optimizer, saved: Mapping[str, S
                 state[key] = torch.zeros_like(parameter, dtype=like.properties.dtype)
                 continue
             device = parameter.device if counts_on_device[parameter] else "cpu"
+            if like.size.numel() > 1:
+                raise ValueError(f"{name}.{key} has the shape {tuple(like.size)}")
             state[key] = torch.zeros(like.size, dtype=like.properties.dtype, device=device)
         if state:
             blank[name] = state

@@ -43,5 +43,8 @@ class Site:
     """Tissue masks that are there already; else the run keeps its own."""
     has_manifest: bool = False
     """Whether to write down every patch that is trained on; for one process."""
+    anonymous: bool = False
+    """Whether the manifest, the record of skipped steps and the bank of tiles name slides by their
+    content instead of their files."""
     extend: bool = False
     """Whether to go on with a slide list that has changed."""

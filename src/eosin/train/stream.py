@@ -22,6 +22,8 @@ class Records:
     quarantine_log: Path | None = None
     manifest: Path | None = None
     crash_log: CrashLog | None = None
+    anonymous: bool = False
+    """Whether what is written of samples names slides by their content."""
 
 
 def make_pipeline(
@@ -75,4 +77,5 @@ def make_pipeline(
         quarantine_log=records.quarantine_log,
         manifest=records.manifest,
         crash_log=records.crash_log,
+        anonymous=records.anonymous,
     )

@@ -7,7 +7,7 @@ from typing import final
 import cv2
 import numpy as np
 
-from eosin.errors import ConfigError
+from eosin.errors import ConfigError, check_whole_number
 from eosin.transforms.base import Image, Transform
 from eosin.transforms.bytes_only import require_bytes
 from eosin.transforms.parameters import Parameters, read_number
@@ -30,8 +30,9 @@ class GaussianBlur(Transform):
     """In pixels, from and to."""
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ConfigError(f"kernel_size={self.kernel_size} must be odd and positive")
+        check_whole_number("kernel_size", self.kernel_size, 1, 1001)
+        if self.kernel_size % 2 == 0:
+            raise ConfigError(f"kernel_size={self.kernel_size} must be odd")
         if not 0 < self.sigma[0] <= self.sigma[1] < np.inf:
             raise ConfigError(f"sigma={self.sigma} must be two finite positive numbers, rising")
 

@@ -94,8 +94,8 @@ def _refuse_unknown(overrides: Iterable[str], paths: Sequence[str]) -> None:
     for name in overrides:
         if name not in known:
             raise ConfigError(
-                f"mpp_overrides names {name!r}, which is none of the {len(paths)} slides; an index "
-                "leaves out slides with a problem, so give their microns to 'eosin scan'"
+                f"--mpp-overrides names {name!r}, which is none of the {len(paths)} slides; an "
+                "index leaves out slides with a problem, so give their microns to 'eosin scan'"
             )
 
 

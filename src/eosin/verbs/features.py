@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -10,6 +10,10 @@ from eosin.atomic import write_atomic
 from eosin.errors import EosinError
 from eosin.plain import to_json
 from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
+
+if TYPE_CHECKING:
+    from eosin.backends.base import SlideBackend
+    from eosin.catalog import SlideEntry
 
 
 @dataclass(kw_only=True)
@@ -32,7 +36,14 @@ class EmbedVerb:
     """Least share of tissue in a patch."""
     batch_size: int = 64
     device: str = "auto"
+    mean: tuple[float, float, float] | None = None
+    """Mean of the colours (R G B, white is 1) that a Hugging Face model wants taken away, in place
+    of what its folder says."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the colours, as --mean."""
     num_threads: int = 2
+    anonymous: bool = False
+    """Name the files and slides by their content instead of by the slides' files."""
     choice: ChoiceOf = field(default_factory=Choice)
 
 
@@ -53,10 +64,16 @@ class EvaluateVerb:
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """JSON file with the numbers and every prediction."""
     device: str = "auto"
+    mean: tuple[float, float, float] | None = None
+    """Mean of the colours (R G B, white is 1) that a Hugging Face model wants taken away, in place
+    of what its folder says."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the colours, as --mean."""
 
 
 def embed(args: EmbedVerb) -> None:
     from eosin.appraisal import embed_with_progress, open_model
+    from eosin.catalog import anonymous_slides
     from eosin.sampling.grid import GridSampler
 
     grid = GridSampler(
@@ -65,16 +82,20 @@ def embed(args: EmbedVerb) -> None:
         target_mpp=args.mpp,
         tissue_threshold=args.tissue_threshold,
     )
-    encoder = open_model(args.model, args.device)
+    encoder = open_model(args.model, args.device, mean=args.mean, std=args.std)
     chosen = choose(args.slides, args.choice)
+    entries: tuple[SlideEntry, ...] = chosen.entries
+    backend: SlideBackend = chosen.backend
+    if args.anonymous:
+        entries, backend = anonymous_slides(entries, backend)
     num_failed = embed_with_progress(
         encoder,
-        [entry.path for entry in chosen.entries],
+        [entry.path for entry in entries],
         args.out_dir,
         grid=grid,
         batch_size=args.batch_size,
         num_threads=args.num_threads,
-        backend=chosen.backend,
+        backend=backend,
         masks=chosen.masks,
     )
     print(args.out_dir)
@@ -88,7 +109,9 @@ def evaluate(args: EvaluateVerb) -> None:
 
     # Opening a large model and embedding take long: refuse what is wrong with the tiles before.
     tiles = list_tiles(args.data_dir)
-    models = open_models(args.model, args.device, with_initial=args.with_initial)
+    models = open_models(
+        args.model, args.device, with_initial=args.with_initial, mean=args.mean, std=args.std
+    )
     comparison = evaluate_tiles(models, tiles)
     if args.out is not None:
         weights = {name: encoder.weights_sha256 for name, encoder in models.items()}

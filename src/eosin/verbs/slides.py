@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -17,6 +17,10 @@ from eosin.verbs.arguments import (
     masks_beside,
     named_recipe,
 )
+
+if TYPE_CHECKING:
+    from eosin.backends.base import SlideBackend
+    from eosin.catalog import SlideEntry
 
 
 @dataclass(kw_only=True)
@@ -79,6 +83,8 @@ class PreviewVerb:
     """A folder of slides, slides, or an index."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The HTML page to write."""
+    anonymous: bool = False
+    """Name slides by their content instead of their files, for a page that is passed on."""
     choice: ChoiceOf = field(default_factory=Choice)
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
 
@@ -146,14 +152,19 @@ def manifest(args: ManifestVerb) -> None:
 
 
 def preview(args: PreviewVerb) -> None:
+    from eosin.catalog import anonymous_slides
     from eosin.report.preview import write_preview
 
     chosen = choose(args.slides, args.choice)
+    entries: tuple[SlideEntry, ...] = chosen.entries
+    backend: SlideBackend = chosen.backend
+    if args.anonymous:
+        entries, backend = anonymous_slides(entries, backend)
     write_preview(
         args.out,
         args.config,
-        chosen.entries,
-        chosen.backend,
+        entries,
+        backend,
         title=args.recipe,
         mask_store=chosen.masks,
     )

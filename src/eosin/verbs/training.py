@@ -52,6 +52,9 @@ class TrainVerb:
     watch: Watch = field(default_factory=Watch)
     manifest: bool = False
     """Write down every patch that is trained on, for `eosin manifest verify`."""
+    anonymous: bool = False
+    """Name slides by their content, not their files, in the manifest and all else that the run
+    writes of its samples; what only serves to find the slides again keeps their paths."""
     choice: ChoiceOf = field(default_factory=Choice)
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
 
@@ -76,6 +79,8 @@ class ReportVerb:
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
+    anonymous: bool = False
+    """Name slides by their content instead of their files, for a page that is passed on."""
 
 
 def train(args: TrainVerb) -> None:
@@ -98,6 +103,7 @@ def train(args: TrainVerb) -> None:
         num_threads=args.num_threads,
         prefetch_bytes=args.prefetch_bytes,
         has_manifest=args.manifest,
+        anonymous=args.anonymous,
         extend=args.extend,
         layout=fitted.layout,
     )
@@ -183,4 +189,4 @@ def export(args: ExportVerb) -> None:
 def report(args: ReportVerb) -> None:
     from eosin.report.run import write_run_report
 
-    print(write_run_report(args.run))
+    print(write_run_report(args.run, anonymous=args.anonymous))

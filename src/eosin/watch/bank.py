@@ -7,6 +7,7 @@ The tiles are no samples of the run; their places are drawn like the run's, so t
 overlap a patch that is trained on. The bank is drawn once and kept whole, so that it never changes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import final
@@ -17,7 +18,7 @@ from jaxtyping import Float64, Int64, Shaped, UInt8
 
 from eosin.atomic import atomic_path
 from eosin.backends.base import SlideBackend
-from eosin.catalog import SlideEntry, Slides
+from eosin.catalog import SlideEntry, Slides, slide_key
 from eosin.catalog.entry import PATIENT_COLUMN
 from eosin.catalog.tcga import tcga_columns
 from eosin.errors import CheckpointError
@@ -36,6 +37,8 @@ MAX_SLIDES = 64
 
 SITE_COLUMN = "tissue_source_site"
 
+_TEXT = ("utf-8", "surrogateescape")
+
 Strings = Shaped[np.ndarray, " tiles"]
 
 
@@ -50,11 +53,11 @@ class TileBank:
     """A global crop of each, augmented as the run does."""
     second_views: UInt8[np.ndarray, "tiles crop_px crop_px 3"]
     slides: Strings
-    """Paths of the slides."""
+    """File names of the slides, or their keys in an anonymous run."""
     patients: Strings
-    """Patient where the slide list or a TCGA barcode says it, otherwise the slide's name."""
+    """Which patient, as a number: the one of the slide list or a TCGA barcode, else the slide."""
     sites: Strings
-    """Tissue source site where the slide list or a TCGA barcode says it, otherwise empty."""
+    """Which tissue source site, as a number; empty where neither list nor barcode says it."""
     x: Int64[np.ndarray, " tiles"]
     """Left edge in level-0 pixels."""
     y: Int64[np.ndarray, " tiles"]
@@ -73,9 +76,10 @@ class TileBank:
                 patches=self.patches,
                 first_views=self.first_views,
                 second_views=self.second_views,
-                slides=self.slides,
-                patients=self.patients,
-                sites=self.sites,
+                # As bytes: NumPy's text is UTF-32, in which a search for a name finds nothing.
+                slides=np.char.encode(self.slides, *_TEXT),
+                patients=np.char.encode(self.patients, *_TEXT),
+                sites=np.char.encode(self.sites, *_TEXT),
                 x=self.x,
                 y=self.y,
                 mpp=self.mpp,
@@ -91,6 +95,9 @@ class TileBank:
         try:
             with np.load(path) as stored:
                 arrays = {name: stored[name] for name in stored.files}
+            for name, values in arrays.items():
+                if values.dtype.kind == "S":
+                    arrays[name] = np.char.decode(values, *_TEXT)
             return cls(**arrays)
         except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise CheckpointError(
@@ -150,10 +157,10 @@ def draw_bank(
         samples = list(pipeline.samples(range(size)))
     finally:
         pipeline.close()
-    return _stacked(samples, config)
+    return _stacked(samples, config, anonymous=records is not None and records.anonymous)
 
 
-def _stacked(samples: list[PatchResult], config: TrainConfig) -> TileBank:
+def _stacked(samples: list[PatchResult], config: TrainConfig, *, anonymous: bool) -> TileBank:
     patches, first, second = [], [], []
     for sample in samples:
         assert sample.image is not None
@@ -163,13 +170,17 @@ def _stacked(samples: list[PatchResult], config: TrainConfig) -> TileBank:
         second.append(view_b)
     owners = [_owner(sample) for sample in samples]
     places = [sample.coordinate for sample in samples]
+    names = [
+        slide_key(str(known["fingerprint"])) if anonymous else str(known["name"])
+        for known in (sample.slide_metadata for sample in samples)
+    ]
     return TileBank(
         patches=np.stack(patches),
         first_views=np.stack(first),
         second_views=np.stack(second),
-        slides=np.array([place.slide_path for place in places]),
-        patients=np.array([patient for patient, _ in owners]),
-        sites=np.array([site for _, site in owners]),
+        slides=np.array(names),
+        patients=_numbered([patient for patient, _ in owners]),
+        sites=_numbered([site for _, site in owners]),
         x=np.array([place.x for place in places], dtype=np.int64),
         y=np.array([place.y for place in places], dtype=np.int64),
         mpp=np.array([place.mpp for place in places], dtype=np.float64),
@@ -182,6 +193,12 @@ def _global_views(sample: PatchResult, patch: Image, config: TrainConfig) -> tup
     global_views = [view for view in data.views if view.name.startswith(GLOBAL)]
     first, second = replay_views(patch, drawn, data.shared_transforms, global_views).values()
     return first, second
+
+
+def _numbered(names: Sequence[str]) -> Strings:
+    """Return numbers in place of names, in the order of the names; what has none stays empty."""
+    numbers = {name: f"{n:05d}" for n, name in enumerate(sorted({*names} - {""}), start=1)}
+    return np.array([numbers.get(name, "") for name in names])
 
 
 def _owner(sample: PatchResult) -> tuple[str, str]:

@@ -64,7 +64,7 @@ def monitors_for(
             backend=backend,
             mask_store=site.masks or MaskStore(run.masks),
             num_threads=site.num_threads,
-            records=run.stream_records(has_manifest=False),
+            records=run.stream_records(has_manifest=False, anonymous=site.anonymous),
         )
         path, num_tiles = run.path / "bank.npz", watch.bank_tiles
         monitors.append(BankWatch(path, draw, looks, size_px=size_px, num_tiles=num_tiles))
