@@ -165,7 +165,7 @@ def test_a_slide_behind_a_url_keeps_both_its_slashes(
     ("words", "code", "says"),
     [
         (["-o", "x.txt"], 2, "x.txt must end in .parquet"),
-        (["-o", "taken/x.parquet"], 1, "taken cannot be made (File exists)"),
+        (["-o", "taken/x.parquet"], 2, "taken is a file, so taken/x.parquet cannot be written"),
         (
             ["-o", "x.parquet", "--recipe=nano"],
             2,
@@ -287,10 +287,11 @@ def test_an_export_replaces_nothing_but_an_export(
 ):
     folder = tmp_path / "run"
     assert run(capsys, "train", "nano_cpu", *phantoms, "--out-dir", folder, *SMALL)[0] == 0
-    for taken in (folder, tmp_path):
-        code, line = fails(capsys, "export", folder, "-o", taken)
+    taken = ((folder, "is read by this command"), (tmp_path, "that is not an export"))
+    for out, says in taken:
+        code, line = fails(capsys, "export", folder, "-o", out)
         assert code == 2
-        assert "holds something that is not an export" in line
+        assert says in line
     for _ in range(2):
         assert run(capsys, "export", folder, "-o", tmp_path / "model")[0] == 0
     assert len(RunFolder(folder).metrics()) == 2

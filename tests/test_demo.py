@@ -8,6 +8,8 @@ import pytest
 from eosin import demo
 from eosin.errors import ConfigError
 from eosin.evaluate.comparison import ModelComparison
+from eosin.plain import to_plain
+from eosin.train.run_folder import RunFolder
 
 REAL_RUN = subprocess.run
 
@@ -65,9 +67,23 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_beginning_anew_keeps_the_drawn_slides_only(tmp_path: Path):
-    for name in ("slides/a.svs", "checkpoints/step_1/state.pt", "config.json", ".eosin-demo"):
+OF_A_DEMO = (
+    *("checkpoints/step_00000001/.complete", "checkpoints/step_00000001/state/__0_0.distcp"),
+    *("manifest/samples_000000000000.parquet", "masks/0f/1e.png", "best/best.json", "start.json"),
+)
+OF_SOMEBODY = (
+    *("slides/a.svs", ".eosin-demo", "notes.txt", "masks/lymph nodes.png", "manifest/gdc.tsv"),
+    *("checkpoints/step_00000001/why.txt", "features/trained/clam.h5", "model/my card.md"),
+    *("report.html", "comparison.json"),
+)
+
+
+def test_beginning_again_keeps_the_drawn_slides_and_whatever_no_demo_has_made(tmp_path: Path):
+    """Row 1 of the faults: `--overwrite` removed everything in the folder of a demo."""
+    for name in (*OF_A_DEMO, *OF_SOMEBODY):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("somebody's")
+    RunFolder(tmp_path).claim(to_plain(demo.demo_config()))
     demo._prepare(tmp_path, overwrite=True)
-    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"a.svs", ".eosin-demo"}
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == set(OF_SOMEBODY)

@@ -16,7 +16,14 @@ from pathlib import Path
 import tyro
 
 from eosin import __version__
-from eosin.errors import ConfigError, EosinError, InterruptedRunError, MissingDependencyError
+from eosin.errors import (
+    ConfigError,
+    EosinError,
+    InterruptedRunError,
+    MissingDependencyError,
+    system_advice,
+    system_reason,
+)
 from eosin.recipes import RECIPES
 from eosin.train.config import TrainConfig
 from eosin.verbs import demo, features, slides, training
@@ -69,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has had enough.
         sys.exit(1)
     except OSError as error:
-        _fail(error, 1)
+        parts = (error.filename, system_reason(error), system_advice(error))
+        _fail(EosinError("; ".join(str(part) for part in parts if part)), 1)
     except ModuleNotFoundError as error:
         _fail(_missing_package(error), 1)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ since only they carry labels here; that they are drawings is said wherever the n
 
 import json
 import logging
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,21 +18,24 @@ from pathlib import Path
 import numpy as np
 
 from eosin.appraisal import embed_with_progress, initial_encoder
-from eosin.atomic import write_atomic
+from eosin.atomic import check_folder, remove_own_files, write_atomic
 from eosin.backends.files import find_slides
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, load_encoder
-from eosin.embed.store import read_features
-from eosin.errors import ConfigError
-from eosin.evaluate.comparison import compare_models
+from eosin.embed.store import is_features, read_features
+from eosin.errors import ConfigError, InputError
+from eosin.evaluate.comparison import compare_models, is_record
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.journey import export_run, train_with_progress
+from eosin.models.huggingface import is_untouched_export
 from eosin.phantom import CLASSES, read_labels, write_phantoms
 from eosin.progress import progress_bar
 from eosin.recipes import recipe_config
+from eosin.report.page import is_page
 from eosin.report.run import COMPARISON_FILE, write_run_report
 from eosin.sampling.grid import GridSampler
 from eosin.train.config import TrainConfig
+from eosin.train.run_folder import OWN_FILES, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,8 @@ def run_demo(
     Args:
         out_dir: Folder for everything that is made.
         slides: A folder of slides to train on instead of phantoms.
-        overwrite: Begin anew (drawn slides are kept); otherwise go on with what is there.
+        overwrite: Begin again: remove what an earlier demo made, except the drawn slides, and
+            leave all else. Otherwise go on with what is there.
         num_steps: Training steps; the demo's own when None.
 
     Raises:
@@ -155,8 +159,12 @@ def _labelled_features(
     encoder: Encoder, known: Sequence[Path], held_out: Sequence[Path], folder: Path
 ) -> tuple[LabelledFeatures, LabelledFeatures]:
     """Embed both sets of phantoms, each into a folder of its own: slides have the same names."""
-    embed_with_progress(encoder, known, folder / "known", grid=_GRID)
-    embed_with_progress(encoder, held_out, folder / "held_out", grid=_GRID)
+    for slides, name in ((known, "known"), (held_out, "held_out")):
+        if embed_with_progress(encoder, slides, folder / name, grid=_GRID):
+            raise InputError(
+                f"not all slides could be embedded into {folder / name}, see above; begin again "
+                "with --overwrite"
+            )
     return (
         phantom_features(folder / "known", known),
         phantom_features(folder / "held_out", held_out),
@@ -215,17 +223,31 @@ def _prepare(out_dir: Path, *, overwrite: bool) -> None:
     marker = out_dir / _MARKER
     if out_dir.is_dir() and any(out_dir.iterdir()) and not marker.exists():
         raise ConfigError(f"{out_dir} holds something that is not a demo; give another out_dir")
+    check_folder(out_dir, "a demo")
     if overwrite and out_dir.is_dir():
-        # The marker goes on to stand: a demo that is stopped here is still known as one.
-        for entry in out_dir.iterdir():
-            if entry.name in ("slides", _MARKER):
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        _remove_demo(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     marker.touch()
+
+
+def _remove_demo(out_dir: Path) -> None:
+    """Remove what a demo has made but its slides and the mark, by which it is still known as one.
+
+    Each file is looked at: what somebody has put into the folder stays.
+    """
+    if RunFolder(out_dir).exists():
+        RunFolder(out_dir).forget_start()
+        (out_dir / "quarantine.jsonl").unlink(missing_ok=True)
+    for name, own in OWN_FILES.items():
+        remove_own_files(out_dir / name, own)
+    model, features = out_dir / "model", out_dir / "features"
+    if model.is_dir() and is_untouched_export(model):
+        remove_own_files(model, re.compile("[^/]+"))
+    if features.is_dir():
+        remove_own_files(features, re.compile(r".+\.h5"), is_ours=is_features)
+    for name, is_ours in ((COMPARISON_FILE, is_record), ("report.html", is_page)):
+        if (out_dir / name).is_file() and is_ours(out_dir / name):
+            (out_dir / name).unlink()
 
 
 def _say(number: int, what: str) -> None:

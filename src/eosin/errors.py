@@ -12,12 +12,14 @@ EosinError
 ├── StreamStalledError     nothing can be drawn anywhere; the stream must stop
 ├── TrainingError          a run cannot go on, such as after too many non-finite steps
 │   └── CollapseError      the model says the same of every tile
+├── WriteError             a file cannot be written, such as on a full disk
 ├── InterruptedRunError    a run was asked to stop; it has saved and can go on
 └── MissingDependencyError an optional package is needed and not installed
 
 A message has three parts: what is wrong, which value, what to do.
 """
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,8 +114,60 @@ class InterruptedRunError(EosinError):
         return _interrupted_at, (self.step,)
 
 
+class WriteError(EosinError, OSError):
+    """A file or folder cannot be written, such as on a full disk."""
+
+    def __init__(self, path: Path | str, reason: str, advice: str = "") -> None:
+        super().__init__(f"{path} cannot be written: {reason}" + (f"; {advice}" if advice else ""))
+        self.path = str(path)
+        self.reason = reason
+        self.advice = advice
+
+    def __reduce__(self) -> tuple[type["WriteError"], tuple[str, str, str]]:
+        """Pickle by all arguments, so that the error crosses processes."""
+        return type(self), (self.path, self.reason, self.advice)
+
+
 class MissingDependencyError(EosinError, ImportError):
     """An optional package is needed and not installed."""
+
+
+_WHAT_TO_DO = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file; check it",
+    errno.EISDIR: "give a file",
+    errno.EACCES: "check who may read and write it and its folder",
+    errno.EPERM: "check who may read and write it and its folder",
+    errno.ENOSPC: "free some space and start again",
+    errno.EDQUOT: "free some space and start again",
+    errno.EFBIG: "the disk or a limit of the process (ulimit -f) allows no larger file",
+    errno.EROFS: "give a place on another disk",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "links lead in a circle; check them",
+    errno.EMFILE: "allow the process more open files (ulimit -n)",
+    errno.EIO: "the disk or the network has a fault; try again, and check it if that does not help",
+    errno.ESTALE: "the network's disk has lost the file; try again",
+}
+
+
+def system_reason(error: BaseException, *, with_name: bool = False) -> str:
+    """Return what the system said in words, without a number; other errors as their text.
+
+    Args:
+        error: Whatever a reader or writer of files raises.
+        with_name: Begin with the name of the file, where the system has said it.
+    """
+    if isinstance(error, WriteError):
+        return error.reason
+    if isinstance(error, OSError) and error.strerror:
+        is_named = with_name and isinstance(error.filename, str)
+        return f"{Path(error.filename).name}: {error.strerror}" if is_named else error.strerror
+    return str(error) or type(error).__name__
+
+
+def system_advice(error: OSError) -> str:
+    """Return what to do about an error of the system; empty where that is not known."""
+    return _WHAT_TO_DO.get(error.errno or 0, "")
 
 
 def _interrupted_at(step: int) -> InterruptedRunError:

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import final
 
+from eosin.atomic import check_folder
 from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides
-from eosin.errors import ConfigError
 from eosin.models.huggingface import (
     export_huggingface,
     is_untouched_export,
@@ -111,13 +111,9 @@ def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged
     Raises:
         InputError: If the folder holds no run or no such teacher.
         ConfigError: If `out` holds something else, or both a best and a mean are asked for.
+        WriteError: If the folder cannot be written, such as on a full disk.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_untouched_export(out)):
-        raise ConfigError(
-            f"{out} holds something that is not an export as 'eosin export' writes it (the mark is "
-            "missing, as in those of earlier versions, or there are other files); remove it if you "
-            "need it no more, or give another folder"
-        )
+    check_folder(out, "an export", is_ours=is_untouched_export, inputs=[run_path])
     run = RunFolder(run_path)
     config = run.train_config
     teacher = chosen_teacher(run, is_best=is_best, num_averaged=num_averaged)
@@ -127,7 +123,7 @@ def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged
     )
     note = " ".join(sentence for sentence in (teacher.note, resampled) if sentence)
     export_huggingface(
-        out.resolve(),
+        out,
         weights,
         model,
         mean=config.data.mean,

@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,14 @@ from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder, weights_sha256
 from eosin.embed.extract import Extraction, embed_images, embed_slides
 from eosin.embed.store import read_features
-from eosin.errors import InputError
+from eosin.errors import ConfigError, InputError
 from eosin.geometry import MagnificationRule, mpp_window
 from eosin.journey import export_run
 from eosin.models.config import vit_config
 from eosin.models.vit import Tokens, VisionTransformer
 from eosin.sampling.grid import GridSampler
 from eosin.tissue.hsv import HSVTissueDetector
+from eosin.tissue.otsu import OtsuTissueDetector
 from eosin.train.loop import train
 from eosin.train.site import Site
 from train.tiny import tiny_config
@@ -80,17 +83,121 @@ def test_the_file_says_where_its_features_come_from(tmp_path: Path, phantoms: li
     assert "HSVTissueDetector" in provenance.sampling
 
 
-def test_a_second_run_embeds_nothing_again_unless_settings_changed(
-    tmp_path: Path, phantoms: list[Path]
-):
+def test_a_second_run_embeds_nothing_again(tmp_path: Path, phantoms: list[Path]):
     slides, encoder = [str(path) for path in phantoms], MeanColour()
     list(embed_slides(encoder, slides, tmp_path, extraction()))
     num_calls = encoder.num_calls
     again = list(embed_slides(encoder, slides, tmp_path, extraction()))
     assert [outcome.status for outcome in again] == ["already there"] * 3
     assert encoder.num_calls == num_calls
-    other = extraction(grid=GridSampler(patch_size=64, target_mpp=2.0))
-    assert [o.status for o in embed_slides(encoder, slides, tmp_path, other)] == ["embedded"] * 3
+
+
+class OtherEncoder(MeanColour):
+    name = "another"
+    weights_sha256 = "other"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "settings", "says"),
+    [
+        (OtherEncoder(), {}, "weights_sha256 was none, now other"),
+        (MeanColour(), {"grid": GridSampler(patch_size=64, target_mpp=2.0)}, "target_mpp=2.0"),
+        (MeanColour(), {"grid": GridSampler(patch_size=64, target_mpp=1.0, stride=9)}, "stride=9"),
+        (MeanColour(), {"tissue_detector": OtsuTissueDetector()}, "OtsuTissueDetector"),
+        (MeanColour(), {"dtype": "float16"}, "dtype was float32, now float16"),
+    ],
+)
+def test_features_of_another_encoder_or_other_settings_stay_and_are_named(
+    tmp_path: Path, phantoms: list[Path], encoder: MeanColour, settings: dict, says: str
+):
+    """Row 2 of the faults: a second encoder replaced the features of the first without a word."""
+    list(embed_slides(MeanColour(), [str(phantoms[1])], tmp_path, extraction()))
+    file = tmp_path / f"{phantoms[1].stem}.h5"
+    before = file.read_bytes()
+    slides = [str(path) for path in phantoms]
+    with pytest.raises(ConfigError, match=f"{file} holds features of another .*{says}"):
+        next(embed_slides(encoder, slides, tmp_path, replace(extraction(), **settings)))
+    assert encoder.num_calls == 0
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == before
+
+
+def test_a_file_of_another_tool_is_refused_by_name_before_any_slide_is_opened(
+    tmp_path: Path, phantoms: list[Path]
+):
+    """Row 2 of the faults: CLAM's coordinates of the same name were replaced."""
+    clams = tmp_path / f"{phantoms[2].stem}.h5"
+    with h5py.File(clams, "w") as file:
+        file["coords"] = np.zeros((9, 2))
+    before, encoder = clams.read_bytes(), MeanColour()
+    slides = [str(path) for path in phantoms]
+    with pytest.raises(ConfigError, match=f"{clams} is there and is not a feature file that eosin"):
+        next(embed_slides(encoder, slides, tmp_path, extraction()))
+    assert encoder.num_calls == 0
+    assert clams.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [clams]
+
+
+def test_a_folder_or_a_link_to_nowhere_at_the_place_of_a_feature_file_is_refused(
+    tmp_path: Path, phantoms: list[Path]
+):
+    """Row 2 of the faults: other members, of other kinds than files."""
+    folder, link = (tmp_path / f"{path.stem}.h5" for path in phantoms[:2])
+    folder.mkdir()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"\.h5 is there and is not a feature file"):
+            next(embed_slides(MeanColour(), [str(phantoms[0])], tmp_path, extraction()))
+    link.symlink_to("nowhere.h5")
+    with pytest.raises(ConfigError, match=r"\.h5 is there and is not a feature file"):
+        next(embed_slides(MeanColour(), [str(phantoms[1])], tmp_path, extraction()))
+    assert sorted(tmp_path.iterdir()) == sorted([folder, link])
+
+
+def test_features_of_another_slide_of_the_same_name_stay_and_fail_that_slide(
+    tmp_path: Path, phantoms: list[Path]
+):
+    """Row 2 of the faults: another member, a slide of another folder replaced the first."""
+    other = tmp_path / "other" / phantoms[0].name
+    other.parent.mkdir()
+    other.write_bytes(phantoms[1].read_bytes())
+    out = tmp_path / "out"
+    list(embed_slides(MeanColour(), [str(phantoms[0])], out, extraction()))
+    before = (out / f"{other.stem}.h5").read_bytes()
+    failed, done = embed_slides(MeanColour(), [str(other), str(phantoms[2])], out, extraction())
+    assert (failed.status, done.status) == ("failed", "embedded")
+    assert "slide_fingerprint" in failed.reason
+    assert "give another folder" in failed.reason
+    assert (out / f"{other.stem}.h5").read_bytes() == before
+
+
+def test_equal_embeddings_are_equal_files(tmp_path: Path, phantoms: list[Path]):
+    """Row 22 of the faults: another member, a whole embedding instead of one file."""
+    files = []
+    for num_threads in (0, 3):
+        out = tmp_path / str(num_threads)
+        list(embed_slides(MeanColour(), [str(phantoms[0])], out, extraction(num_threads)))
+        files.append((out / f"{phantoms[0].stem}.h5").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_slide_of_a_long_name_is_embedded(tmp_path: Path, phantoms: list[Path]):
+    """Row 18 of the faults: the name aside of a slide of 240 bytes was too long for the disk."""
+    slides = [tmp_path / ("ä" * 118 + ".svs"), tmp_path / ("b" * 251 + ".svs")]
+    for slide in slides:
+        slide.symlink_to(phantoms[0])
+    out = tmp_path / "out"
+    outcomes = list(embed_slides(MeanColour(), [str(s) for s in slides], out, extraction()))
+    assert [outcome.status for outcome in outcomes] == ["embedded", "embedded"]
+
+
+def test_a_slide_whose_features_have_too_long_a_name_fails_alone(
+    tmp_path: Path, phantoms: list[Path]
+):
+    """Row 18 of the faults: another member, a name that no disk takes, such as one behind a URL."""
+    far = "memory://bucket/" + "n" * 260 + ".svs"
+    outcomes = list(embed_slides(MeanColour(), [far, str(phantoms[0])], tmp_path, extraction()))
+    assert [outcome.status for outcome in outcomes] == ["failed", "embedded"]
+    assert "File name too long" in outcomes[0].reason
 
 
 def test_a_bad_slide_fails_alone(tmp_path: Path, phantoms: list[Path]):

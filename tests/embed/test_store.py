@@ -1,4 +1,6 @@
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import h5py
@@ -78,8 +80,37 @@ def test_provenance_is_read_where_the_arrays_are_gone(tmp_path):
         read_features(tmp_path / "a.h5")
 
 
-def test_time_folder_and_version_do_not_make_the_work_another():
-    moved = replace(PROVENANCE, slide_path="/elsewhere/x.svs", created="then", eosin_version="9")
+def test_equal_features_are_equal_files(tmp_path):
+    """Row 22 of the faults: two equal embeddings differed in the time that they were made."""
+    start = int(time.time())
+    for name in ("a", "b"):
+        write_features(tmp_path / f"{name}.h5", some_features())
+    content = (tmp_path / "a.h5").read_bytes()
+    assert content == (tmp_path / "b.h5").read_bytes()
+    # HDF5 keeps the second in which a dataset was made, if it is not asked to leave it out.
+    seconds = range(start, int(time.time()) + 1)
+    assert not [second for second in seconds if second.to_bytes(4, "little") in content]
+    assert str(datetime.now(UTC).year).encode() + b"-" not in content
+
+
+def test_a_file_of_an_earlier_version_which_says_when_it_was_made_is_read(tmp_path):
+    write_features(tmp_path / "a.h5", some_features())
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file.attrs["created"] = "2026-11-26T10:00:00+00:00"
+    assert read_features(tmp_path / "a.h5").provenance == PROVENANCE
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + b"0" * 99])
+def test_a_file_of_somebody_is_never_written_over(tmp_path, content):
+    """Row 2 of the faults: whatever had the name of a feature file was replaced."""
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"a\.h5 is there and is not"):
+        write_features(tmp_path / "a.h5", some_features())
+    assert (tmp_path / "a.h5").read_bytes() == content
+
+
+def test_folder_and_version_do_not_make_the_work_another():
+    moved = replace(PROVENANCE, slide_path="/elsewhere/x.svs", eosin_version="9")
     assert PROVENANCE.matches(moved)
 
 

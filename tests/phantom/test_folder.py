@@ -30,7 +30,9 @@ def test_slides_of_another_spec_and_damaged_or_missing_ones_are_drawn_again(tmp_
     write_phantoms(tmp_path, num_slides=4, seed=1, side_l0=SIDE_L0)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     write_phantoms(tmp_path, num_slides=1, seed=2, side_l0=SIDE_L0)
-    (tmp_path / "phantom_001.svs").write_text("no TIFF")
+    (tmp_path / "phantom_001.svs").write_bytes(
+        first["phantom_001.svs"].replace(b"Phantom spec", b"Phantom sp_c")
+    )
     labels_path(tmp_path / "phantom_002.svs").unlink()
     kept = (tmp_path / "phantom_003.svs").stat().st_mtime_ns
     assert first != {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -69,8 +71,15 @@ def test_an_empty_set_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_slide_that_cannot_be_written_raises_in_the_caller(tmp_path: Path, num_workers: int):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
-        write_phantoms(
-            tmp_path / "file", num_slides=2, seed=0, side_l0=SIDE_L0, num_workers=num_workers
-        )
+    (tmp_path / "phantom_001.labels.png").mkdir()
+    with pytest.raises(ConfigError, match=r"phantom_001\.labels\.png is a folder"):
+        write_phantoms(tmp_path, num_slides=2, seed=0, side_l0=SIDE_L0, num_workers=num_workers)
+
+
+def test_a_slide_of_somebody_under_the_name_of_a_phantom_stays(tmp_path: Path):
+    """Row 1 of the faults: another member, `phantom_000.svs` was drawn over whatever it was."""
+    (tmp_path / "phantom_000.svs").write_bytes(b"II*\0 a physical phantom, scanned")
+    with pytest.raises(ConfigError, match=r"phantom_000\.svs is there and is not a phantom slide"):
+        write_phantoms(tmp_path, num_slides=2, seed=0, side_l0=SIDE_L0)
+    assert [path.name for path in tmp_path.iterdir()] == ["phantom_000.svs"]
+    assert b"scanned" in (tmp_path / "phantom_000.svs").read_bytes()

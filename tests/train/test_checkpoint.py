@@ -255,7 +255,7 @@ def test_what_fails_on_the_main_process_alone_fails_on_all(tmp_path: Path):
     def attempt(world: World) -> str:
         with pytest.MonkeyPatch.context() as patched:
             if world.is_main:
-                patched.setattr(checkpoint, "save_file", no_space)
+                patched.setattr(checkpoint, "write_tensors", no_space)
             with pytest.raises(CheckpointError) as raised:
                 save(tmp_path, 1, world)
         return str(raised.value)

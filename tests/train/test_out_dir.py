@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eosin.errors import ConfigError
@@ -30,7 +31,7 @@ def test_a_run_of_a_version_with_other_settings_is_left_to_the_comparison_of_set
 def test_a_folder_with_somebodys_slides_and_notes_is_refused_by_their_names(tmp_path: Path):
     for name in ("b.svs", "c.svs", "d.svs", "a.txt", "masks"):
         (tmp_path / name).touch()
-    says = rf"{tmp_path} is no run and holds a\.txt, b\.svs, c\.svs and 1 more; give an out_dir"
+    says = rf"{tmp_path} is no run and holds a\.txt, b\.svs, c\.svs and 2 more; give an out_dir"
     with pytest.raises(ConfigError, match=says):
         refuse_folder_of_others(tmp_path)
 
@@ -46,7 +47,8 @@ def test_what_a_run_makes_before_its_settings_hidden_files_and_logs_do_not_count
         pass
     for name in ("crashes", "wandb"):
         (tmp_path / name).mkdir()
-    for name in (".DS_Store", "train.log", "nohup.out", "report.html", "bank.npz"):
+    np.savez(tmp_path / "bank.npz", patches=np.zeros(1))
+    for name in (".DS_Store", "train.log", "nohup.out", "report.html"):
         (tmp_path / name).touch()
     refuse_folder_of_others(tmp_path)
     (tmp_path / "slides.log").mkdir()

@@ -21,8 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, final
 
+from eosin.atomic import explained
 from eosin.backends.files import file_fingerprint
-from eosin.errors import InputError
+from eosin.errors import InputError, system_reason
 from eosin.plain import from_json, to_json
 
 LACKS_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
@@ -32,6 +33,9 @@ _NUM_SLOTS = 256
 _SLOT_BYTES = 8192
 """Room for the longest path that there can be."""
 _HEAD_BYTES = 10
+_NOTES_BYTES = _NUM_SLOTS * _SLOT_BYTES
+_NOTES_NAME = re.compile(r".+-\d+-[0-9a-f]+\.reading")
+_LACKS_RESERVATION = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _KEYS = {"slide", "fingerprint", "fault"}
 _FATAL = re.compile(r"Fatal Python error: ([^\n]*)")
 _CURRENT_THREAD = re.compile(r"Current thread 0x([0-9a-f]+)")
@@ -79,7 +83,11 @@ class CrashLog:
         found = []
         # By name: the same folder may have been named in other ways.
         own = {slots.notes.name for slots in list(_SLOTS.values()) if slots.pid == os.getpid()}
+        had_notes = False
         for notes in sorted(self.folder.glob("*.reading")):
+            if not _is_notes(notes):
+                continue
+            had_notes = True
             # Looking at its own would give up this process's lock on them.
             if notes.name in own:
                 continue
@@ -87,6 +95,10 @@ class CrashLog:
             for path in paths:
                 self._remember(path, fault)
                 found.append(path)
+        if had_notes:
+            # Made for notes that are gone now; what else is in it keeps it.
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
         return found
 
     def _remember(self, path: str, fault: str) -> None:
@@ -96,7 +108,8 @@ class CrashLog:
             "fingerprint": _content(path),
             "fault": fault,
         }
-        with (self.folder / "crashes.jsonl").open("a") as file:
+        log = self.folder / "crashes.jsonl"
+        with explained(log), log.open("a") as file:
             file.write(to_json(line) + "\n")
 
     def _crashes(self) -> dict[str, str]:
@@ -116,20 +129,28 @@ class _Slots:
 
     def __init__(self, folder: Path) -> None:
         self.pid = os.getpid()
-        base = folder / f"{os.uname().nodename}-{self.pid}-{id(self):x}"
+        # Not by `with_suffix`: the name of a machine may hold a dot.
+        name = f"{os.uname().nodename}-{self.pid}-{id(self):x}"
+        self.notes, self.fault = (folder / f"{name}.{kind}" for kind in ("reading", "fault"))
         try:
+            # A folder that was there without notes is somebody's, and stays at the end.
+            self._is_folder_ours = not folder.is_dir() or any(map(_is_notes, folder.iterdir()))
             folder.mkdir(parents=True, exist_ok=True)
-            self.notes = base.with_suffix(".reading")
             with contextlib.ExitStack() as opened:
-                self._file = opened.enter_context(self.notes.open("w+b"))
-                self._trace: IO[bytes] = opened.enter_context(base.with_suffix(".fault").open("wb"))
-                self._file.truncate(_NUM_SLOTS * _SLOT_BYTES)
+                opened.callback(self._remove_folder)
+                self._file = opened.enter_context(self.notes.open("x+b"))
+                opened.callback(self._remove_files)
+                self._trace: IO[bytes] = opened.enter_context(self.fault.open("wb"))
+                _reserve(self._file, _NOTES_BYTES)
                 # Held while this process lives, and by no child of it.
                 _lock_if_possible(self._file, fcntl.LOCK_EX)
                 opened.pop_all()
         except OSError as error:
-            raise InputError(f"{folder} cannot be written ({error.strerror})") from error
-        self._memory = mmap.mmap(self._file.fileno(), _NUM_SLOTS * _SLOT_BYTES)
+            raise InputError(
+                f"{folder} cannot be written ({system_reason(error)}), in which is noted what is "
+                "read; give a place that can be, or free some space"
+            ) from error
+        self._memory = mmap.mmap(self._file.fileno(), _NOTES_BYTES)
         self._of_thread: dict[int, int] = {}
         self._lock = threading.Lock()
         # Others, such as torch in its workers, may have put handlers over those it has by now.
@@ -144,8 +165,15 @@ class _Slots:
             self._memory.close()
             self._file.close()
             self._trace.close()
-            for file in (self.notes, self.notes.with_suffix(".fault")):
-                file.unlink(missing_ok=True)
+            self._remove_files()
+            self._remove_folder()
+
+    def _remove_files(self) -> None:
+        for file in (self.notes, self.fault):
+            file.unlink(missing_ok=True)
+
+    def _remove_folder(self) -> None:
+        if self._is_folder_ours:
             with contextlib.suppress(OSError):
                 self.notes.parent.rmdir()
 
@@ -183,9 +211,36 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
+def _is_notes(path: Path) -> bool:
+    """Return whether a process of eosin has made a file."""
+    try:
+        is_whole = path.is_file() and path.stat().st_size == _NOTES_BYTES
+    except OSError:
+        return False
+    return is_whole and not path.is_symlink() and _NOTES_NAME.fullmatch(path.name) is not None
+
+
+def _reserve(file: IO[bytes], num_bytes: int) -> None:
+    """Give a file its size and the space for it.
+
+    Memory that is shared with a file without space takes the process down (SIGBUS) when it is
+    written to on a full disk.
+
+    Raises:
+        OSError: If there is not as much space.
+    """
+    try:
+        os.posix_fallocate(file.fileno(), 0, num_bytes)
+    except OSError as error:
+        if error.errno not in _LACKS_RESERVATION:
+            raise
+        file.write(bytes(num_bytes))
+        file.flush()
+
+
 def _autopsy(notes: Path) -> tuple[str, list[str]]:
     """Return what a process died of and which slides it was reading; nothing while it lives."""
-    trace = notes.with_suffix(".fault")
+    trace = notes.with_name(notes.name.removesuffix("reading") + "fault")
     try:
         with notes.open("r+b") as file:
             is_dead = _lock_if_possible(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
 from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
 from eosin.backends.tiles import TileError, check_picture
-from eosin.errors import SlideOpenError, SlideReadError
+from eosin.errors import SlideOpenError, SlideReadError, system_reason
 from eosin.geometry import Level, SlideInfo
 
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "P"})
@@ -55,7 +55,7 @@ class ImageSlide(Slide):
         except UnidentifiedImageError as error:
             raise SlideOpenError(path, "is no readable image") from error
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise SlideOpenError(path, f"cannot be opened ({error})") from error
+            raise SlideOpenError(path, f"cannot be opened ({system_reason(error)})") from error
         if mode not in _COLOUR_MODES:
             raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")
         decided = policy.decide(path, [], None, size_l0=size)
@@ -132,6 +132,6 @@ def _decode(path: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "h
                 return np.asarray(image)
             rgba = image.convert("RGBA")
     except (OSError, ValueError, SyntaxError, TileError) as error:
-        raise SlideReadError(path, f"cannot be decoded ({error})") from error
+        raise SlideReadError(path, f"cannot be decoded ({system_reason(error)})") from error
     ground = Image.new("RGBA", rgba.size, (*background, 255))
     return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))

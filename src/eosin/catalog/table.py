@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from eosin.catalog.entry import Value
-from eosin.errors import InputError
+from eosin.errors import InputError, system_reason
 
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
 
@@ -67,7 +67,8 @@ def _read_csv(path: Path) -> list[dict[str, Value]]:
             lines = list(csv.reader(file, strict=True))
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(
-            f"{path} cannot be read as CSV ({error}); it needs a line of column names and UTF-8"
+            f"{path} cannot be read as CSV ({system_reason(error)}); it needs a line of "
+            "column names and UTF-8"
         ) from error
     if not lines:
         raise InputError(f"{path} is empty; it needs a line of column names")
@@ -109,7 +110,9 @@ def _read_parquet(path: Path) -> tuple[list[dict[str, Value]], bool]:
         with parquet.ParquetFile(path) as file:
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet ({error}); write it again") from error
+        raise InputError(
+            f"{path} cannot be read as Parquet ({system_reason(error)}); write it again"
+        ) from error
     _check_header(path, table.column_names)
     columns: list[Sequence[Value]] = []
     for name, column in zip(table.column_names, table.columns, strict=True):

@@ -5,7 +5,7 @@ that was stopped goes on, slide by slide.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, final
@@ -13,11 +13,25 @@ from typing import Literal, final
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from eosin.atomic import check_folder
 from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.patch import read_patch
 from eosin.embed.encoder import Encoder
-from eosin.embed.store import Provenance, SlideFeatures, read_provenance, write_features
-from eosin.errors import ConfigError, InputError, NoPlaceError, SlideError, SlideReadError
+from eosin.embed.store import (
+    POOLING,
+    Provenance,
+    SlideFeatures,
+    read_provenance,
+    write_features,
+)
+from eosin.errors import (
+    ConfigError,
+    InputError,
+    NoPlaceError,
+    SlideError,
+    SlideReadError,
+    system_reason,
+)
 from eosin.geometry import PatchCoordinate
 from eosin.models.vit import Tokens
 from eosin.plain import fingerprint
@@ -72,14 +86,23 @@ def embed_slides(
 ) -> Iterator[SlideOutcome]:
     """Embed slides one after another and yield what became of each; a bad one stops nothing.
 
-    The file of `a/b.svs` is `out_dir/b.h5`.
+    The file of `a/b.svs` is `out_dir/b.h5`. All files are looked at before the first slide is
+    opened. A file of the same encoder and settings that is of another slide, such as one of the
+    same name or one that has changed since, fails that slide and stays.
 
     Raises:
         InputError: If two slides would write the same file.
+        ConfigError: If a file is there that is not eosin's, or is of another encoder or of other
+            settings.
+        WriteError: If nothing can be written to `out_dir`, or a disk is full.
     """
+    check_folder(out_dir, "a folder of features")
     paths = _output_paths(slides, out_dir)
+    for features_path in paths.values():
+        _refuse_others(features_path, encoder, extraction)
     for slide_path, features_path in paths.items():
         try:
+            _check_name(slide_path, features_path)
             yield _embed_slide(encoder, slide_path, features_path, extraction)
         except SlideError as error:
             yield SlideOutcome(
@@ -117,7 +140,15 @@ def _embed_slide(
         if not places:
             raise NoPlaceError(slide_path, "no patch of the grid has enough tissue")
         provenance = _provenance(encoder, slide, places[0], extraction)
-        if _stands(features_path, provenance):
+        if features_path.exists():
+            differing = read_provenance(features_path).differences(provenance)
+            if differing:
+                raise SlideError(
+                    slide_path,
+                    f"{features_path} holds features of another slide or state of it "
+                    f"({', '.join(differing)} differ); remove it to embed again, or give another "
+                    "folder",
+                )
             return SlideOutcome(
                 slide_path=slide_path, features_path=features_path, status="already there"
             )
@@ -208,11 +239,56 @@ def _provenance(
     )
 
 
-def _stands(features_path: Path, provenance: Provenance) -> bool:
+def _refuse_others(path: Path, encoder: Encoder, extraction: Extraction) -> None:
+    """Refuse a file of others, or of another encoder or settings, as far as no slide is needed."""
     try:
-        return read_provenance(features_path).matches(provenance)
-    except InputError:
-        return False
+        if not path.exists() and not path.is_symlink():
+            return
+        stored = read_provenance(path)
+    except OSError:
+        return  # its name is too long, which fails the one slide
+    except InputError as error:
+        raise ConfigError(
+            f"{path} is there and is not a feature file that eosin wrote; give another folder, or "
+            "move it away first"
+        ) from error
+    mine = {
+        "encoder": encoder.name,
+        "weights_sha256": encoder.weights_sha256,
+        "mean": encoder.mean,
+        "std": encoder.std,
+        "dtype": extraction.dtype,
+        "pooling": POOLING,
+        "sampling": f"{extraction.grid} {extraction.tissue_detector}",
+    }
+    # The last word of it depends on the slide.
+    theirs = {**asdict(stored), "sampling": stored.sampling.rpartition(" ")[0]}
+    differing = []
+    for name in mine:
+        # Of long texts, only the settings in which they differ.
+        before, now = (str(values[name]).split(", ") for values in (theirs, mine))
+        was = ", ".join(word for word in before if word not in now)
+        if before != now:
+            differing.append(
+                f"{name} was {was}, now {', '.join(w for w in now if w not in before)}"
+            )
+    if differing:
+        raise ConfigError(
+            f"{path} holds features of another encoder or of other settings "
+            f"({'; '.join(differing)}); give another folder"
+        )
+
+
+def _check_name(slide_path: str, features_path: Path) -> None:
+    """Fail a slide for which the disk allows no feature file of its name."""
+    try:
+        features_path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SlideError(
+            slide_path, f"its features cannot be written ({system_reason(error)}); rename it"
+        ) from error
 
 
 def _output_paths(slides: Sequence[str], out_dir: Path) -> dict[str, Path]:

@@ -11,8 +11,7 @@ Tools disagree silently on pooling; here both halves have names and the rule is 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -20,8 +19,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from eosin import __version__
-from eosin.atomic import atomic_path
-from eosin.errors import ConfigError, InputError, MissingDependencyError
+from eosin.atomic import atomic_file
+from eosin.errors import ConfigError, InputError, MissingDependencyError, system_reason
 from eosin.names import escaped, unescaped
 
 try:
@@ -32,11 +31,9 @@ except ImportError as error:
 FORMAT = "eosin.features.1"
 """Marks a file as ours; the number changes when an older reader would misread a newer file."""
 
+_SAYS_NOTHING_OF_FEATURES = frozenset({"slide_path", "eosin_version"})
+
 POOLING = "features = class token ++ mean of patch tokens"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @final
@@ -63,18 +60,22 @@ class Provenance:
     dtype: Literal["float32", "float16"] = "float32"
     pooling: str = POOLING
     eosin_version: str = __version__
-    created: str = field(default_factory=_now)
-    """Time of writing, UTC."""
 
     def matches(self, other: "Provenance") -> bool:
-        """Return whether embedding anew would give the same file, but for time, path and version.
+        """Return whether embedding again would give the same features, whatever path and version.
 
         A resumable embedding skips a slide whose stored provenance matches the one it would write.
         """
-        return self._result_fields() == other._result_fields()
+        return not self.differences(other)
 
-    def _result_fields(self) -> "Provenance":
-        return replace(self, slide_path="", eosin_version="", created="")
+    def differences(self, other: "Provenance") -> list[str]:
+        """Return the names of the fields by which the features would be others."""
+        names = (entry.name for entry in fields(self))
+        return [
+            name
+            for name in names
+            if name not in _SAYS_NOTHING_OF_FEATURES and getattr(self, name) != getattr(other, name)
+        ]
 
 
 @final
@@ -111,11 +112,16 @@ class SlideFeatures:
 
 
 def write_features(path: Path, features: SlideFeatures) -> None:
-    """Write one slide's file, whole or not at all."""
+    """Write one slide's file, whole or not at all; the same features give the same bytes.
+
+    Raises:
+        ConfigError: If something else than a feature file is at `path`.
+        WriteError: If it cannot be written, such as on a full disk.
+    """
     together = features.features
     num_patches, dim = features.cls.shape
     halves = {"cls": slice(0, dim), "patch_mean": slice(dim, 2 * dim)}
-    with atomic_path(path) as aside, h5py.File(aside, "w") as file:
+    with atomic_file(path, is_ours=is_features) as aside, h5py.File(aside, "w") as file:
         file.create_dataset("features", data=together)
         file.create_dataset("coords", data=features.coords)
         # "." is the file itself under whatever name it has, so that the rename breaks nothing.
@@ -123,6 +129,8 @@ def write_features(path: Path, features: SlideFeatures) -> None:
         for name, columns in halves.items():
             layout = h5py.VirtualLayout((num_patches, dim), together.dtype)
             layout[:] = source[:, columns]
+            # Otherwise the second of writing would be in the file, as it is not of other datasets.
+            layout.dcpl.set_obj_track_times(False)
             file.create_virtual_dataset(name, layout)
         file.attrs["format"] = FORMAT
         for name, value in asdict(features.provenance).items():
@@ -157,6 +165,15 @@ def read_provenance(path: Path) -> Provenance:
         return _read_provenance(path, file)
 
 
+def is_features(path: Path) -> bool:
+    """Return whether a file is one that `write_features` wrote, and can be read as such."""
+    try:
+        read_provenance(path)
+    except InputError:
+        return False
+    return True
+
+
 def list_features(folder: Path) -> list[Path]:
     """List the feature files of a folder by name; files still being written are left out.
 
@@ -177,7 +194,8 @@ def _open(path: Path) -> Iterator[h5py.File]:
             yield file
     except (OSError, KeyError, ConfigError) as error:
         raise InputError(
-            f"{path} cannot be read as a feature file ({error}); delete it and embed again"
+            f"{path} cannot be read as a feature file ({system_reason(error)}); delete it "
+            "and embed again"
         ) from error
 
 

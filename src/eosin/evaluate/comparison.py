@@ -1,12 +1,16 @@
 """Several models on the same labelled features, to be shown side by side."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 from eosin.errors import InputError
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.evaluate.probe import Comparison, ProbeResult, compare, probe
+
+_RECORD_KEYS = frozenset({"note", "class_names", "results", "differences"})
 
 
 @final
@@ -83,6 +87,15 @@ class ModelComparison:
             f"{model:{width}}  {name:6}  accuracy {accuracy}  balanced {balanced}"
             for model, name, accuracy, balanced in rows
         )
+
+
+def is_record(path: Path) -> bool:
+    """Return whether a file holds what `ModelComparison.to_json` gives, and maybe more."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and values.keys() >= _RECORD_KEYS
 
 
 def compare_models(

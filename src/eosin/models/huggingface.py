@@ -4,6 +4,7 @@ The names are those that transformers writes to disk (4.x and 5.x read them). On
 computes without a difference is exported; anything else is refused.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from eosin import __version__
-from eosin.atomic import atomic_path
-from eosin.errors import CheckpointError, ConfigError, InputError
+from eosin.atomic import atomic_folder
+from eosin.errors import CheckpointError, ConfigError, InputError, system_reason
 from eosin.models.config import ViTConfig
 from eosin.models.huggingface_config import (
     OFFSET_KEY,
@@ -26,6 +27,7 @@ from eosin.models.huggingface_config import (
     config_to_json,
 )
 from eosin.models.positions import resample_positions
+from eosin.models.tensor_file import write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +52,14 @@ _FFN_NAMES = {
 }
 _QKV_NAMES = tuple(f"attention.attention.{part}" for part in ("query", "key", "value"))
 
-_FILES = frozenset({"model.safetensors", "config.json", "preprocessor_config.json", "README.md"})
+_WEIGHTS = "model.safetensors"
+_TEXTS = ("README.md", "config.json", "preprocessor_config.json")
 _INSIDE = "dinov2."
 _MARK = "eosin_version"
 """Key in the header of the weights. Transformers copies unknown keys of `config.json` into whatever
 it saves, such as a model fine-tuned from an export, but none of the header."""
+_TEXTS_MARK = "eosin_texts_sha256"
+"""Key beside it: of the texts, so that a card that somebody has edited is known as theirs."""
 
 
 def to_huggingface(
@@ -148,7 +153,7 @@ def export_huggingface(
     """Write a folder that `transformers.AutoModel.from_pretrained` loads; it appears whole.
 
     Args:
-        folder: Replaced if it exists.
+        folder: Replaced if it is an export that nobody has changed, see `is_untouched_export`.
         state_dict: Of a `VisionTransformer`.
         config: Of the same one.
         mean: Of each colour channel on a scale from 0 to 1, for the preprocessor.
@@ -157,8 +162,10 @@ def export_huggingface(
         input_size_px: The side to which the preprocessor resizes and crops.
 
     Raises:
-        ConfigError: If the model cannot be exported without a difference.
+        ConfigError: If the model cannot be exported without a difference, or `folder` holds
+            something else.
         CheckpointError: If the state dict does not fit the configuration.
+        WriteError: If the folder cannot be written, such as on a full disk.
     """
     tensors, config_json = to_huggingface(state_dict, config)
     preprocessor = {
@@ -175,13 +182,12 @@ def export_huggingface(
         "image_mean": list(mean),
         "image_std": list(std),
     }
-    with atomic_path(folder) as aside:
-        aside.mkdir()
-        header = {"format": "pt", _MARK: __version__}
-        save_file(tensors, aside / "model.safetensors", metadata=header)
-        (aside / "config.json").write_text(json.dumps(config_json, indent=2) + "\n")
-        (aside / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
-        (aside / "README.md").write_text(card, encoding="utf-8")
+    texts = (card, *(json.dumps(values, indent=2) + "\n" for values in (config_json, preprocessor)))
+    with atomic_folder(folder, is_ours=is_untouched_export) as aside:
+        for name, text in zip(_TEXTS, texts, strict=True):
+            (aside / name).write_text(text, encoding="utf-8", newline="")
+        header = {"format": "pt", _MARK: __version__, _TEXTS_MARK: _digest_of_texts(aside)}
+        write_tensors(aside / _WEIGHTS, tensors, header)
 
 
 def import_huggingface(folder: Path) -> tuple[dict[str, Tensor], ViTConfig]:
@@ -196,7 +202,7 @@ def import_huggingface(folder: Path) -> tuple[dict[str, Tensor], ViTConfig]:
     if not (folder / "model.safetensors").is_file():
         raise InputError(_no_weights(folder))
     try:
-        tensors = load_file(folder / "model.safetensors")
+        tensors = load_file(folder / _WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
     return from_huggingface(tensors, config_json)
@@ -233,8 +239,9 @@ def _read_json(folder: Path) -> dict[str, object]:
 
 
 def _unreadable(folder: Path, error: Exception) -> InputError:
+    reason = system_reason(error, with_name=True)
     return InputError(
-        f"{folder}: cannot be read as a Hugging Face model ({error}); "
+        f"{folder}: cannot be read as a Hugging Face model ({reason}); "
         "give a folder with config.json and model.safetensors"
     )
 
@@ -249,18 +256,27 @@ def is_our_export(folder: Path) -> bool:
 
 
 def is_untouched_export(folder: Path) -> bool:
-    """Return whether `export_huggingface` wrote the folder and nobody has put anything into it.
+    """Return whether `export_huggingface` wrote the folder and nobody has changed anything in it.
 
     Only such a folder can be made again from the run. Exports of versions that left no mark are not
-    known as such.
+    known as such, and in those that left none of their texts only added files are noticed.
     """
-    if any(path.name not in _FILES for path in folder.iterdir()):
-        return False
+    for path in folder.iterdir():
+        if path.name not in (_WEIGHTS, *_TEXTS) or path.is_symlink() or not path.is_file():
+            return False
     try:
-        with safe_open(folder / "model.safetensors", framework="pt") as stored:
-            return _MARK in (stored.metadata() or {})
+        with safe_open(folder / _WEIGHTS, framework="pt") as stored:
+            header = stored.metadata() or {}
+        return _MARK in header and header.get(_TEXTS_MARK) in (None, _digest_of_texts(folder))
     except (OSError, SafetensorError):
         return False
+
+
+def _digest_of_texts(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in _TEXTS:
+        digest.update((folder / name).read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _names(config: ViTConfig) -> dict[str, str]:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from eosin.errors import CheckpointError, InputError
+from eosin.errors import CheckpointError, InputError, system_reason
 from eosin.models.config import ViTConfig
 from eosin.models.heads import rename_legacy_head
 from eosin.models.huggingface import import_huggingface, is_our_export
@@ -184,7 +184,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error}); it may be damaged: copy it again"
+            f"{path} cannot be read ({system_reason(error)}); it may be damaged: copy it again"
         ) from error
 
 

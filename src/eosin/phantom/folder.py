@@ -8,12 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from eosin.atomic import check_file
 from eosin.errors import ConfigError, InputError
 from eosin.phantom.labels import read_labels, read_spec
 from eosin.phantom.slide import write_phantom
 from eosin.phantom.spec import PenColour, PhantomSpec
 
 _PENS: tuple[PenColour | None, ...] = ("green", None, None, "black", None, None, "blue", None, None)
+
+_HEAD_BYTES = 4096
+"""Holds the description of a slide."""
 
 
 def write_phantoms(
@@ -39,6 +43,10 @@ def write_phantoms(
         num_workers: Processes to draw in; 1 draws in this one. They are spawned, so a script that
             asks for more needs its `if __name__ == "__main__"`.
         on_done: Called here with the path of each slide that is there, new or not, in any order.
+
+    Raises:
+        ConfigError: If a number is less than 1, or a file of that name is there that is no phantom.
+        WriteError: If a slide cannot be written, such as on a full disk.
     """
     if num_slides < 1 or num_workers < 1:
         raise ConfigError(
@@ -50,6 +58,8 @@ def write_phantoms(
         for index in range(num_slides)
     }
     missing = {path: spec for path, spec in specs.items() if not _stands(path, spec)}
+    for path in missing:
+        check_file(path, "a phantom slide", is_ours=_is_phantom)
     for path in specs.keys() - missing.keys():
         done(path)
     if num_workers == 1:
@@ -75,6 +85,12 @@ def _spec_of(seed: int, index: int, side_l0: int) -> PhantomSpec:
     (slide_seed,) = np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1)
     pen = _PENS[index % len(_PENS)]
     return PhantomSpec(seed=int(slide_seed), width_l0=side_l0, height_l0=side_l0, pen=pen)
+
+
+def _is_phantom(path: Path) -> bool:
+    """Return whether a file began as a phantom, of any version, be it damaged since."""
+    with path.open("rb") as file:
+        return b"eosin phantom" in file.read(_HEAD_BYTES)
 
 
 def _stands(path: Path, spec: PhantomSpec) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from jaxtyping import Int, UInt8
 
-from eosin.errors import InputError
+from eosin.errors import InputError, system_reason
 from eosin.phantom.spec import CLASSES, LABEL_UM, PhantomSpec, describe
 
 
@@ -96,5 +96,7 @@ def read_description(slide_path: Path) -> str:
     try:
         with tifffile.TiffFile(slide_path) as tiff:
             return tiff.pages.first.description
-    except (OSError, tifffile.TiffFileError) as error:
-        raise InputError(f"{slide_path} is no readable TIFF ({error}); draw it again") from error
+    except (OSError, IndexError, tifffile.TiffFileError) as error:
+        raise InputError(
+            f"{slide_path} is no readable TIFF ({system_reason(error)}); draw it again"
+        ) from error

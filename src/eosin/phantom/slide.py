@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from jaxtyping import Float32, UInt8
 
-from eosin.atomic import atomic_path, write_atomic
+from eosin.atomic import atomic_file, write_atomic
 from eosin.phantom.ground import Ground
 from eosin.phantom.labels import labels_path
 from eosin.phantom.layout import Layout, draw_layout, smooth_noise
@@ -43,7 +43,7 @@ def write_phantom(path: Path, spec: PhantomSpec) -> None:
     """
     rgb, labels = draw_phantom(spec)
     write_atomic(labels_path(path), cv2.imencode(".png", labels)[1].tobytes())
-    with atomic_path(path) as aside:
+    with atomic_file(path) as aside:
         _write_pyramid(aside, rgb, spec)
 
 

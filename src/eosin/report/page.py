@@ -4,12 +4,13 @@ Text is escaped where it becomes `Html`, and only `Html` is put into a page as i
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NewType, final
 
-from eosin.atomic import write_atomic
+from eosin import __version__
+from eosin.atomic import check_file, write_atomic
 from eosin.errors import ConfigError
 from eosin.names import escaped
 
@@ -94,6 +95,11 @@ footer { margin-top: 2rem; padding-top: 1rem; padding-bottom: 2rem; color: var(-
 """
 
 
+_GENERATOR = "eosin"
+_HEAD_BYTES = 65536
+"""Holds the marks of a page, also after a long title."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
@@ -132,6 +138,7 @@ class Page:
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<meta name="generator" content="{_GENERATOR} {__version__}">\n'
             f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
             f"<header><div><h1>{escape(self.title)}</h1>\n<p>{escape(self.summary)}</p>\n"
             f"{self._progress()}"
@@ -150,9 +157,35 @@ class Page:
         )
 
 
+def check_page(path: Path, inputs: Iterable[Path | str] = ()) -> None:
+    """Refuse a place for a page, before any work is done for it.
+
+    Raises:
+        ConfigError: If something else is there, or one of the inputs.
+        WriteError: If nothing can be written there.
+    """
+    check_file(path, "a page", is_ours=is_page, inputs=inputs)
+
+
 def write_page(path: Path, page: Page) -> None:
-    """Write a page, whole or not at all."""
-    write_atomic(path, page.render())
+    """Write a page, whole or not at all.
+
+    Raises:
+        ConfigError: If something else than a page of eosin is there.
+        WriteError: If it cannot be written, such as on a full disk.
+    """
+    write_atomic(path, page.render(), is_ours=is_page)
+
+
+def is_page(path: Path) -> bool:
+    """Return whether `write_page` wrote a file, of this version or an earlier one."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES).decode(errors="replace")
+    except OSError:
+        return False
+    # Pages of earlier versions have no mark; their style is known.
+    return f'name="generator" content="{_GENERATOR} ' in head or STYLE[:120] in head
 
 
 def paragraph(text: str) -> Html:

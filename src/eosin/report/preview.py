@@ -5,7 +5,7 @@ from pathlib import Path
 from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides
 from eosin.plain import to_plain
-from eosin.report.page import Page, Section, configuration, write_page
+from eosin.report.page import Page, Section, check_page, configuration, write_page
 from eosin.report.stream import sample_stream, stream_sections
 from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
@@ -33,7 +33,10 @@ def write_preview(
     Raises:
         InputError: If there are no slides.
         StreamStalledError: If the slides do not give patches.
+        ConfigError: If something else than a page of eosin is at `path`.
+        WriteError: If the page cannot be written, such as on a full disk.
     """
+    check_page(path)
     sampled = sample_stream(config, slides, backend, mask_store=mask_store)
     plain = to_plain(config)
     assert isinstance(plain, dict)

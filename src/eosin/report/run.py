@@ -23,6 +23,7 @@ from eosin.report.page import (
     Html,
     Page,
     Section,
+    check_page,
     configuration,
     figure,
     paragraph,
@@ -56,9 +57,13 @@ def write_run_report(run_path: Path, *, anonymous: bool = False) -> Path:
 
     Raises:
         InputError: If the folder holds no run, or one that has not begun.
+        ConfigError: If a `report.html` is there that is no page of eosin.
+        WriteError: If the page cannot be written, such as on a full disk.
     """
     run = RunFolder(run_path)
     config, entries = run.train_config, run.entries
+    report_path = run_path / "report.html"
+    check_page(report_path)
     # What killed a process of the run, or a report, must not kill this one.
     run.crash_log.take_stock()
     backend = guarded(run.backend, run.crash_log)
@@ -114,7 +119,6 @@ def write_run_report(run_path: Path, *, anonymous: bool = False) -> Path:
         sections=tuple(sections),
         footer=f"Written {_at(now_s)} by eosin report.",
     )
-    report_path = run_path / "report.html"
     write_page(report_path, page)
     return report_path
 

@@ -2,18 +2,17 @@
 
 import dataclasses
 import logging
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from eosin.atomic import atomic_path
+from eosin.atomic import atomic_file, check_file, check_folder
 from eosin.catalog.entry import Value
 from eosin.catalog.table import ESCAPES_MARK, INDEX_MARK, read_table
-from eosin.errors import ConfigError, InputError
+from eosin.errors import ConfigError
 from eosin.names import escaped
 from eosin.plain import fingerprint
 from eosin.scan.plan import ScanPlan
@@ -23,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _VERSION = 2
 """Raised when a scan finds out other things than before, so that old rows are not taken over."""
+
+_KIND = "an index of a scan"
 
 _ACCEPTANCE = re.compile(r"acceptance_[\d.e+-]+")
 
@@ -69,7 +70,7 @@ def write_index(
         b"eosin_plan": _plan_mark(plan),
     }
     table = pa.table(columns).replace_schema_metadata(marks)
-    with atomic_path(out) as aside, aside.open("wb") as file:
+    with atomic_file(out, is_ours=_is_index) as aside, aside.open("wb") as file:
         parquet.write_table(table, file)
 
 
@@ -91,23 +92,30 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
     return rows.get
 
 
-def refuse_foreign(out: Path) -> None:
-    """Refuse a place for an index that cannot be written, or that holds something else.
+def check_places(
+    out: Path, *, folders: Iterable[Path] = (), inputs: Iterable[Path | str] = ()
+) -> None:
+    """Refuse places in which a scan cannot write, before any slide is looked at.
+
+    Args:
+        out: Of the index.
+        folders: In which the scan writes files beside it.
+        inputs: What is scanned, which the index must not replace.
 
     Raises:
-        ConfigError: If its name has another ending than `.parquet`.
-        InputError: If it holds something else, or its folder cannot be written.
+        ConfigError: If the name of the index has another ending than `.parquet`, or something else
+            is in one of the places.
+        WriteError: If nothing can be written there.
     """
     if out.suffix.lower() != ".parquet":
         raise ConfigError(f"{out} must end in .parquet, which is how an index is known")
-    if out.exists() and INDEX_MARK not in _marks(out):
-        raise InputError(f"{out} is there and is no index of a scan; give another name")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out.parent} cannot be made ({error.strerror})") from error
-    if not os.access(out.parent, os.W_OK):
-        raise InputError(f"{out.parent} cannot be written; give another place for the index")
+    check_file(out, _KIND, is_ours=_is_index, inputs=inputs)
+    for folder in folders:
+        check_folder(folder, "a scan's folder beside its index")
+
+
+def _is_index(path: Path) -> bool:
+    return INDEX_MARK in _marks(path)
 
 
 def _marks(path: Path) -> dict[bytes, bytes]:

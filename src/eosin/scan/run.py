@@ -14,7 +14,7 @@ from eosin.backends.guarded import guarded
 from eosin.catalog.entry import SlideEntry
 from eosin.errors import ConfigError, InputError
 from eosin.progress import progress_bar
-from eosin.scan.index import known_slides, refuse_foreign, write_index
+from eosin.scan.index import check_places, known_slides, write_index
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import ScannedSlide, scan_slide
 from eosin.tissue.store import MaskStore
@@ -48,14 +48,16 @@ def scan_slides(
         num_threads: Slides that are looked at together.
 
     Raises:
-        ConfigError: If a setting makes no sense.
-        InputError: If the list is empty, or index or masks cannot be written.
+        ConfigError: If a setting makes no sense, or something else is where index or masks belong.
+        InputError: If the list is empty, or a mask cannot be written.
+        WriteError: If the index cannot be written, such as on a full disk.
     """
     if num_threads < 1:
         raise ConfigError(f"num_threads={num_threads} must be at least 1")
     if not entries:
         raise InputError("there are no slides to scan; give a folder, slides or a table")
-    refuse_foreign(out)
+    folders = [place.folder for place in (mask_store, crash_log) if place is not None]
+    check_places(out, folders=folders, inputs=[entry.path for entry in entries])
     if crash_log is not None:
         crash_log.take_stock()
     looking = replace(plan, backend=guarded(plan.backend, crash_log))

@@ -5,6 +5,7 @@ the rows since then; going on, it writes them again, each sample once.
 """
 
 import json
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eosin.atomic import atomic_path, remove_leftovers
+from eosin.atomic import atomic_file, remove_leftovers
 from eosin.catalog.anonymous import slide_key
 from eosin.errors import InputError
 from eosin.names import escaped
@@ -44,6 +45,8 @@ SCHEMA = pa.schema(
 """One row a sample: where it was read, what was drawn to augment it (JSON), the CRC-32 of the patch
 before that, and how many candidates fell to what before it (JSON)."""
 
+PART = re.compile(r"samples_\d{12,}\.parquet")
+"""Name of a part, with its first sample."""
 _SETTINGS_KEY = b"eosin settings"
 
 
@@ -73,9 +76,7 @@ class ManifestWriter:
         self._known: set[int] | None = None
         """Samples that have their rows, once a sample came that is not beyond all others."""
         for part in manifest_parts(folder):
-            with part.open("rb") as file:
-                metadata = pq.read_schema(file).metadata or {}
-            if metadata.get(_SETTINGS_KEY) != mine:
+            if _settings_of(part) != mine:
                 raise InputError(
                     f"{folder} holds the manifest of a stream with other settings; give another "
                     "folder, or remove it"
@@ -84,7 +85,7 @@ class ManifestWriter:
     def record(self, result: PatchResult) -> None:
         """Write a delivered sample down; one that is delivered again has its row already."""
         if self._highest < 0:
-            remove_leftovers(self.folder)
+            remove_leftovers(self.folder, of=r"samples_\d{12,}")
             self._forget_from(result.index)
         if result.index <= self._highest and result.index in self._those_recorded():
             return
@@ -128,15 +129,24 @@ class ManifestWriter:
     def _write(self, table: pa.Table) -> None:
         first = table["index"][0].as_py()
         with (
-            atomic_path(self.folder / f"samples_{first:012d}.parquet") as aside,
+            atomic_file(self.folder / f"samples_{first:012d}.parquet") as aside,
             aside.open("wb") as file,
         ):
             pq.write_table(table, file, compression="zstd")
 
 
+def _settings_of(part: Path) -> bytes | None:
+    """Return the fingerprint of the settings of a part; None for a file that is not a part."""
+    try:
+        with part.open("rb") as file:
+            return (pq.read_schema(file).metadata or {}).get(_SETTINGS_KEY)
+    except (pa.ArrowException, OSError):
+        return None
+
+
 def manifest_parts(folder: Path) -> list[Path]:
     """Return the parts of a manifest, in the order of the samples."""
-    return sorted(folder.glob("samples_*.parquet"))
+    return sorted(path for path in folder.glob("samples_*.parquet") if PART.fullmatch(path.name))
 
 
 def read_part(part: Path, columns: list[str] | None = None) -> pa.Table:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from eosin.backends.base import Slide
-from eosin.errors import ConfigError, SlideError
+from eosin.errors import ConfigError, SlideError, system_reason
 from eosin.geometry import SlideInfo
 from eosin.tissue.base import TissueSource, mask_max_px
 from eosin.tissue.geojson import fill_areas, parse_geojson
@@ -95,7 +95,9 @@ def _content(info: SlideInfo, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SlideError(info.path, f"its mask {path} cannot be read ({error})") from error
+        raise SlideError(
+            info.path, f"its mask {path} cannot be read ({system_reason(error)})"
+        ) from error
 
 
 def _from_png(info: SlideInfo, path: Path, content: bytes) -> Bool[np.ndarray, "height width"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from eosin.backends.base import Slide
-from eosin.errors import InputError
+from eosin.errors import InputError, system_reason
 from eosin.plain import fingerprint, to_plain
 from eosin.tissue.base import TissueSource, mask_max_px
 from eosin.tissue.mask import TissueMask
@@ -101,8 +101,9 @@ def _write(path: Path, mask: Bool[np.ndarray, "height width"]) -> None:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"{path.parent}: the tissue mask of a slide cannot be written there ({error}); "
-            "give a folder that can be written, or fill this one beforehand"
+            f"{path.parent}: the tissue mask of a slide cannot be written there "
+            f"({system_reason(error)}); give a folder that can be written, or fill "
+            "this one beforehand"
         ) from error
 
 

@@ -22,6 +22,7 @@ from eosin.plain import fingerprint, to_plain
 from eosin.tissue.store import MaskStore
 from eosin.train.checkpoint import list_checkpoints, load_newest
 from eosin.train.config import TrainConfig
+from eosin.train.out_dir import refuse_files_of_others
 from eosin.train.parallel import lay_out
 from eosin.train.precision import fast_bfloat16
 from eosin.train.run_folder import RunFolder
@@ -187,6 +188,7 @@ def _device_views(config: TrainConfig, device: torch.device) -> DeviceViews | No
 
 def _lock(run: RunFolder, config: TrainConfig, stack: ExitStack) -> bool:
     """Lock the folder until the run ends and return whether nothing was trained in it yet."""
+    refuse_files_of_others(run.path)
     stack.enter_context(run.locked())
     run.crash_log.take_stock()
     if run.exists() and run.has_trained():

@@ -10,6 +10,7 @@ checkpoints/step_00001000/state/   networks, centres and optimiser, by name, in 
 import contextlib
 import json
 import logging
+import os
 import re
 import shutil
 import zlib
@@ -21,15 +22,17 @@ from typing import TypedDict, TypeVar, cast, final
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import Optimizer
 
-from eosin.atomic import atomic_path
-from eosin.errors import CheckpointError, InputError
+from eosin.atomic import atomic_folder, foreign_file
+from eosin.errors import CheckpointError, ConfigError, InputError, system_reason
+from eosin.models.tensor_file import write_tensors
 from eosin.pipeline import StreamState
 from eosin.plain import from_json, to_json
+from eosin.train.run_folder import CHECKPOINT_FILES
 from eosin.train.saved_state import describe_failure, load_state, plain_name, save_state
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World, whole
@@ -42,7 +45,7 @@ _COMPLETE = ".complete"
 _TEACHER = "teacher.safetensors"
 _STREAM = "stream.json"
 _CHUNK_BYTES = 1 << 22
-_WRITING_FAILS_WITH = (OSError, RuntimeError, SafetensorError, CheckpointException)
+_WRITING_FAILS_WITH = (OSError, ConfigError, RuntimeError, SafetensorError, CheckpointException)
 
 
 @final
@@ -102,14 +105,14 @@ def save_checkpoint(
         def begin() -> Path | None:
             if not world.is_main:
                 return None
-            aside = writing.enter_context(atomic_path(path))
-            (aside / "state").mkdir(parents=True)
+            aside = writing.enter_context(atomic_folder(path, is_ours=_is_own))
+            (aside / "state").mkdir()
             return aside
 
         def write_alone() -> None:
             if world.is_main:
                 (aside / _STREAM).write_text(to_json(stream))
-                save_file(teacher, aside / _TEACHER, metadata={"format": "pt"})
+                write_tensors(aside / _TEACHER, teacher, {"format": "pt"})
 
         def finish() -> None:
             if world.is_main:
@@ -182,7 +185,7 @@ def load_teacher(folder: Path) -> tuple[int, dict[str, Tensor]]:
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
-            logger.warning("%s is damaged and passed over: %s", path, error)
+            logger.warning("%s is damaged and passed over: %s", path, system_reason(error))
             continue
         return _step_of(path.parent), backbone_of(tensors)
     raise InputError(f"{folder} holds no checkpoint that can be read; train first")
@@ -274,7 +277,7 @@ def _damage(checkpoint: Path, *, part: int, num_parts: int) -> str | None:
             if _sum_of(checkpoint / name) != expected:
                 return f"{name} has another checksum than when it was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"it is not whole ({type(error).__name__}: {error})"
+        return f"it is not whole ({describe_failure(error)})"
     return None
 
 
@@ -286,13 +289,24 @@ def _prune(folder: Path, newest: int, *, keep: int, keep_every: int) -> None:
     if keep_every:
         older = [path for path in older if _step_of(path) % keep_every]
     for path in ahead + older:
+        if not _is_own(path):
+            logger.warning(
+                "the old checkpoint %s stays, as it holds something that eosin did not write", path
+            )
+            continue
         # Renamed first: what is killed in between leaves no checkpoint with files missing.
-        leftover = path.with_name(f".{path.name}.writing")
+        leftover = path.with_name(f".{path.name}.{os.getpid()}.writing")
         try:
             path.rename(leftover)
             shutil.rmtree(leftover)
         except OSError as error:
-            logger.warning("the old checkpoint %s cannot be removed: %s", path, error)
+            logger.warning(
+                "the old checkpoint %s cannot be removed: %s", path, system_reason(error)
+            )
+
+
+def _is_own(checkpoint: Path) -> bool:
+    return foreign_file(checkpoint, CHECKPOINT_FILES) is None
 
 
 def _step_of(checkpoint: Path) -> int:

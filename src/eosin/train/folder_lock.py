@@ -21,7 +21,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: If another process writes to it at this moment.
     """
-    with (folder / ".lock").open("w") as lock:
+    # To append, as opening it to write would empty a file of that name that is somebody's.
+    with (folder / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

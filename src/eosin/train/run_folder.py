@@ -12,19 +12,20 @@ recipe.json      what config began as
 import json
 import logging
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, final
 
-from eosin.atomic import atomic_path, remove_leftovers, write_atomic
+from eosin.atomic import atomic_file, remove_leftovers, remove_own_files, write_atomic
 from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
 from eosin.catalog import SlideEntry
-from eosin.errors import CheckpointError, InputError, TrainingError
+from eosin.errors import CheckpointError, InputError, TrainingError, system_reason
 from eosin.plain import TYPE_KEY, Plain, differences, from_json, from_plain, to_json
+from eosin.stream.manifest import PART as MANIFEST_PART
 from eosin.train.config import TrainConfig
 from eosin.train.folder_lock import locked
 from eosin.train.slide_list import slide_list_text, slides_of
@@ -43,6 +44,20 @@ OF_A_START = (
     "config.json",  # last, as it says that the others may be there
 )
 """What depends on the settings of a run, of monitors too, and goes with a start that failed."""
+CHECKPOINT_FILES = re.compile(
+    r"state/(__\d+_\d+\.distcp|\.metadata(\.tmp)?)|state\.pt|stream\.json|teacher\.safetensors|"
+    r"\.complete"
+)
+"""What a run makes in the folder of a checkpoint, also in earlier versions."""
+OWN_FILES = {
+    "checkpoints": re.compile(rf"step_\d+/({CHECKPOINT_FILES.pattern})"),
+    "crashes": re.compile(r"crashes\.jsonl|[^/]+\.(reading|fault)"),
+    "masks": re.compile(r"[0-9a-f]+/[0-9a-f]+\.png"),
+    "manifest": MANIFEST_PART,
+    "best": re.compile(r"teacher\.safetensors|best\.json"),
+    "tensorboard": re.compile(r"events\.out\.tfevents\..*"),
+}
+"""What a run makes in its folders, by their names; whatever else is there is somebody's."""
 Number = float | int
 
 
@@ -67,8 +82,8 @@ class RunFolder:
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
-            remove_leftovers(self.path)
-            remove_leftovers(self.checkpoints)
+            remove_leftovers(self.path, of="[a-z]+")
+            remove_leftovers(self.checkpoints, of=r"step_\d+")
             yield
 
     def exists(self) -> bool:
@@ -82,10 +97,13 @@ class RunFolder:
         return num_bytes > 0 or any(self.checkpoints.glob("step_*"))
 
     def forget_start(self) -> None:
-        """Give up a claim, with what depends on its settings; for a run that has not trained."""
+        """Give up a claim, with what depends on its settings; for a run that has not trained.
+
+        What somebody has put into the folders stays.
+        """
         for path in (self.path / name for name in OF_A_START):
             if path.is_dir():
-                shutil.rmtree(path)
+                remove_own_files(path, OWN_FILES[path.name])
             else:
                 path.unlink(missing_ok=True)
 
@@ -205,7 +223,7 @@ class RunFolder:
         """Drop what was written down of steps that will be done again."""
         for path in (self.path / "metrics.jsonl", self.nonfinite):
             if path.exists():
-                with atomic_path(path) as aside, aside.open("w") as file:
+                with atomic_file(path) as aside, aside.open("w") as file:
                     for record in _records(path):
                         if record["step"] < step:
                             file.write(json.dumps(record) + "\n")
@@ -269,8 +287,8 @@ def _told_what_to_do(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"cannot write {path} ({error}); free some space and start again, the run goes on from "
-            "its newest checkpoint"
+            f"cannot write {path} ({system_reason(error)}); free some space and start again, "
+            "the run goes on from its newest checkpoint"
         ) from error
 
 

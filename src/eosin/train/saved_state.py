@@ -31,6 +31,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
+from eosin.errors import system_reason
 from eosin.train.world import World
 
 _Moments = dict[str, dict[str, Tensor]]
@@ -101,7 +102,8 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, CheckpointException):
         # It carries the failures of all ranks, each with a traceback; the first one says enough.
         error = next(iter(error.failures.values()))[0]
-    return f"{type(error).__name__}: {error}"
+    reason = system_reason(error, with_name=True)
+    return reason if isinstance(error, OSError) else f"{type(error).__name__}: {reason}"
 
 
 @final

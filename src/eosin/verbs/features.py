@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from eosin.atomic import write_atomic
+from eosin.atomic import check_file, check_folder, write_atomic
 from eosin.errors import EosinError
-from eosin.plain import to_json
 from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
 
 if TYPE_CHECKING:
@@ -82,6 +81,7 @@ def embed(args: EmbedVerb) -> None:
         target_mpp=args.mpp,
         tissue_threshold=args.tissue_threshold,
     )
+    check_folder(args.out_dir, "a folder of features", inputs=[args.model])
     encoder = open_model(args.model, args.device, mean=args.mean, std=args.std)
     chosen = choose(args.slides, args.choice)
     entries: tuple[SlideEntry, ...] = chosen.entries
@@ -105,16 +105,24 @@ def embed(args: EmbedVerb) -> None:
 
 def evaluate(args: EvaluateVerb) -> None:
     from eosin.appraisal import open_models
+    from eosin.evaluate.comparison import is_record
     from eosin.evaluate.tiles import evaluate_tiles, list_tiles
 
-    # Opening a large model and embedding take long: refuse what is wrong with the tiles before.
+    # Opening a large model and embedding take long: refuse a wrong place and wrong tiles before.
+    if args.out is not None:
+        kind = "a JSON file of numbers"
+        check_file(args.out, kind, is_ours=is_record, inputs=[args.model, args.data_dir])
     tiles = list_tiles(args.data_dir)
     models = open_models(
         args.model, args.device, with_initial=args.with_initial, mean=args.mean, std=args.std
     )
     comparison = evaluate_tiles(models, tiles)
-    if args.out is not None:
-        weights = {name: encoder.weights_sha256 for name, encoder in models.items()}
-        record = {"model": str(args.model), "weights_sha256": weights, **comparison.to_json()}
-        write_atomic(args.out, to_json(record, indent=1))
-    print(comparison.describe())
+    try:
+        # Before they are written, and written also where nobody reads what is printed: the work of
+        # hours must not be lost.
+        print(comparison.describe(), flush=True)
+    finally:
+        if args.out is not None:
+            weights = {name: encoder.weights_sha256 for name, encoder in models.items()}
+            record = {"model": str(args.model), "weights_sha256": weights, **comparison.to_json()}
+            write_atomic(args.out, to_json(record, indent=1), is_ours=is_record)

@@ -91,10 +91,14 @@ class PreviewVerb:
 
 def scan(args: ScanVerb) -> None:
     from eosin.backends.crash import CrashLog
-    from eosin.scan import ScanPlan, scan_slides, summary
+    from eosin.scan import ScanPlan, check_places, scan_slides, summary
     from eosin.tissue import MaskStore
 
     data = named_recipe(args.recipe).data
+    mask_store = MaskStore(masks_beside(args.out))
+    crash_log = CrashLog(args.out.with_suffix(".crashes"))
+    # Before slides are looked for, which can take long.
+    check_places(args.out, folders=[mask_store.folder, crash_log.folder], inputs=args.slides)
     chosen = choose(args.slides, args.choice)
     plan = ScanPlan(
         backend=chosen.backend,
@@ -107,8 +111,8 @@ def scan(args: ScanVerb) -> None:
         chosen.entries,
         args.out,
         plan,
-        mask_store=MaskStore(masks_beside(args.out)),
-        crash_log=CrashLog(args.out.with_suffix(".crashes")),
+        mask_store=mask_store,
+        crash_log=crash_log,
         num_threads=args.num_threads,
     )
     print(summary(scanned))
@@ -153,8 +157,10 @@ def manifest(args: ManifestVerb) -> None:
 
 def preview(args: PreviewVerb) -> None:
     from eosin.catalog import anonymous_slides
+    from eosin.report.page import check_page
     from eosin.report.preview import write_preview
 
+    check_page(args.out, inputs=args.slides)
     chosen = choose(args.slides, args.choice)
     entries: tuple[SlideEntry, ...] = chosen.entries
     backend: SlideBackend = chosen.backend

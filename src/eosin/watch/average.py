@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from eosin.errors import CheckpointError, ConfigError
+from eosin.errors import CheckpointError, ConfigError, system_reason
 
 
 def average_teachers(paths: Sequence[Path]) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as a teacher ({error}); leave it out"
+            f"{path} cannot be read as a teacher ({system_reason(error)}); leave it out"
         ) from error
 
 

@@ -16,12 +16,12 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped, UInt8
 
-from eosin.atomic import atomic_path
+from eosin.atomic import atomic_file
 from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides, slide_key
 from eosin.catalog.entry import PATIENT_COLUMN
 from eosin.catalog.tcga import tcga_columns
-from eosin.errors import CheckpointError
+from eosin.errors import CheckpointError, system_reason
 from eosin.randomness import Purpose, rng_at
 from eosin.stream.listed import entries_of
 from eosin.stream.result import PatchResult
@@ -70,9 +70,10 @@ class TileBank:
 
     def save(self, path: Path) -> None:
         """Write the bank to a file, whole or not at all."""
-        with atomic_path(path) as aside:
+        # Given a name, NumPy would add a suffix where there is another or none.
+        with atomic_file(path) as aside, aside.open("wb") as file:
             np.savez(
-                aside,
+                file,
                 patches=self.patches,
                 first_views=self.first_views,
                 second_views=self.second_views,
@@ -101,7 +102,8 @@ class TileBank:
             return cls(**arrays)
         except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise CheckpointError(
-                f"{path} holds no bank of tiles ({error}); remove it, and a new bank is drawn"
+                f"{path} holds no bank of tiles ({system_reason(error)}); remove it, and a new "
+                "bank is drawn"
             ) from error
 
 

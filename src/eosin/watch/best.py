@@ -13,11 +13,11 @@ from typing import NamedTuple, final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from eosin.atomic import atomic_path, write_atomic
-from eosin.errors import CheckpointError, ConfigError
+from eosin.atomic import atomic_file, write_atomic
+from eosin.errors import CheckpointError, ConfigError, system_reason
+from eosin.models.tensor_file import write_tensors
 from eosin.train.checkpoint import full_state_dict
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
@@ -116,11 +116,11 @@ def _write_best(folder: Path, best: Best, teacher: Mapping[str, Tensor]) -> None
     header["value"] = repr(best.value)
     path = folder / "teacher.safetensors"
     try:
-        with atomic_path(path) as aside:
-            save_file(dict(teacher), aside, metadata=header)
+        with atomic_file(path) as aside:
+            write_tensors(aside, teacher, header)
         write_atomic(folder / "best.json", json.dumps(best._asdict(), indent=1))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"cannot write {path} ({error}); free some space and start again, the run goes on from "
-            "its newest checkpoint"
+            f"cannot write {path} ({system_reason(error)}); free some space and start again, "
+            "the run goes on from its newest checkpoint"
         ) from error
