@@ -304,5 +304,5 @@ def _parsed(line: str) -> dict[str, str] | None:
 def _content(path: str) -> str:
     try:
         return file_fingerprint(path)
-    except (OSError, ValueError):  # gone by now, or a URL of a reader's own
+    except (OSError, ValueError, ImportError):  # gone by now, or a URL that nothing reads
         return ""

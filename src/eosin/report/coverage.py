@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from eosin.catalog import SlideNames
 from eosin.errors import EosinError
-from eosin.names import escaped
+from eosin.names import unescaped
 from eosin.report.bars import count_chart
 from eosin.report.page import Html, Section, collapsible, figure, paragraph, table
 from eosin.stream.manifest import manifest_parts, read_part
@@ -73,7 +73,7 @@ def delivered_counts(manifest: Path, shown_name: Callable[[str], str]) -> Counte
             # A run that goes on writes the last parts anew.
             continue
         for pair in column.value_counts().to_pylist():
-            counts[shown_name(pair["values"])] += pair["counts"]
+            counts[shown_name(unescaped(pair["values"]))] += pair["counts"]
     return counts
 
 
@@ -152,4 +152,4 @@ def _blocks(names: Sequence[str], counts: Mapping[str, int], source: str) -> lis
 
 
 def _name(path: str) -> str:
-    return escaped(PurePath(path).name)
+    return PurePath(path).name

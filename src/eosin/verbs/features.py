@@ -8,6 +8,7 @@ import tyro
 
 from eosin.atomic import check_file, check_folder, write_atomic
 from eosin.errors import EosinError
+from eosin.plain import to_json
 from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
 
 if TYPE_CHECKING:
