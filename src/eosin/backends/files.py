@@ -11,7 +11,7 @@ from typing import NamedTuple
 from eosin.backends.source import ByteSource, open_source
 from eosin.errors import InputError
 from eosin.names import escaped
-from eosin.reading import kind_of, open_regular
+from eosin.reading import kind_of, open_regular, read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ _SERIES_UID_TAG = b"\x20\x00\x0e\x00UI"
 _EDGE_BYTES = 65536
 _NUM_SAMPLES = 16
 _SAMPLE_BYTES = 4096
+_CHUNK_BYTES = 2**22
+"""Compared at once, of each of two files."""
 
 
 def find_slides(slides: Path | str | Sequence[Path | str]) -> list[str]:
@@ -242,6 +244,54 @@ def _series_uid(path: Path) -> bytes | None:
     begin = at + len(_SERIES_UID_TAG) + 2
     length = int.from_bytes(header[begin - 2 : begin], "little")
     return header[begin : begin + length].rstrip(b"\0 ")
+
+
+def have_same_content(one: Path | str, other: Path | str) -> bool:
+    """Return whether two slides are the same to the last byte, with all files that they consist of.
+
+    Reads both whole where they are, so it takes as long as to copy one. The files of a slide are
+    found for MRXS, VMS and DICOM; any other is one file.
+
+    Raises:
+        OSError: If one cannot be read.
+        MissingDependencyError: If a URL needs a package that is not installed.
+    """
+    parts, others = _parts(one), _parts(other)
+    return len(parts) == len(others) and all(
+        _are_same(*pair) for pair in zip(parts, others, strict=True)
+    )
+
+
+def _parts(path: Path | str) -> list[Path | str]:
+    if "://" in str(path):
+        return [path]
+    slide = Path(path)
+    match slide.suffix.lower():
+        case ".mrxs":
+            below = sorted(slide.with_suffix("").rglob("*"))
+            return [slide, *(file for file in below if file.is_file())]
+        case ".vms" | ".vmu":
+            lines = read_regular(slide).decode("latin-1").splitlines()
+            named = [slide.with_name(line.partition("=")[2].strip() or "=") for line in lines]
+            return [slide, *(file for file in dict.fromkeys(named) if file.is_file())]
+        case ".dcm" | ".dicom":
+            series = _series_uid(slide)
+            beside = sorted(slide.parent.glob(f"*{slide.suffix}"))
+            return [
+                slide,
+                *(f for f in beside if series and f != slide and _series_uid(f) == series),
+            ]
+    return [slide]
+
+
+def _are_same(one: Path | str, other: Path | str) -> bool:
+    first, second = open_source(one), open_source(other)
+    if first.version == second.version:
+        return True  # two names of one file
+    return first.size == second.size and all(
+        first.read_at(at, _CHUNK_BYTES) == second.read_at(at, _CHUNK_BYTES)
+        for at in range(0, first.size, _CHUNK_BYTES)
+    )
 
 
 def file_fingerprint(path: Path | str) -> str:

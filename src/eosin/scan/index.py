@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
     anything that was found out with other settings.
     """
     rows: dict[str, ScannedSlide] = {}
+    num_rows: Counter[str] = Counter()
     if out.exists() and _marks(out).get(b"eosin_plan") == _plan_mark(plan):
         for row in read_table(out)[0]:
             if not row.keys() >= set(_SCANNED):
@@ -88,6 +90,9 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
             content = row["fingerprint"]
             if isinstance(content, str) and row["problem"] is None:
                 rows[content] = _scanned(row)
+                num_rows[content] += row["duplicate_of"] is None
+        # Two that are no copies of each other are known by no fingerprint.
+        rows = {content: row for content, row in rows.items() if num_rows[content] == 1}
         logger.info("%s knows %d slides; those of unchanged content are taken over", out, len(rows))
     return rows.get
 
