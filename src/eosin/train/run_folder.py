@@ -25,6 +25,7 @@ from eosin.backends.crash import CrashLog
 from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError, InputError, TrainingError, system_reason
 from eosin.plain import TYPE_KEY, Plain, differences, from_json, from_plain, to_json
+from eosin.reading import read_regular
 from eosin.stream.manifest import PART as MANIFEST_PART
 from eosin.train.config import TrainConfig
 from eosin.train.folder_lock import locked
@@ -264,7 +265,7 @@ class RunFolder:
 
     def _read(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         try:
-            return from_json((self.path / name).read_bytes())
+            return from_json(read_regular(self.path / name))
         except FileNotFoundError as error:
             if (self.exists() or self._has(".lock")) and not self.has_trained():
                 raise InputError(
