@@ -11,7 +11,7 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 
 ORDER = (
-    "progress", "children",
+    "names", "reading", "progress", "children",
     "errors", "plain", "atomic", "randomness", "scratch", "resample", "geometry", "backends",
     "catalog", "tissue", "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan",
     "speed", "dataset", "masking", "augment", "loader", "models", "losses",

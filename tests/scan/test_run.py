@@ -404,3 +404,16 @@ def test_an_index_from_before_there_were_notes_is_a_list_of_slides_and_is_scanne
     parquet.write_table(table, index)
     assert [entry.path for entry in list_slides(index)] == ["made://a"]
     assert scan(tmp_path, "made://a")["a"].scan_notes == ()
+
+
+def test_equal_scans_are_equal_files(tmp_path):
+    """Row 34 of the faults: another member, the files of a scan."""
+    slides = [write_slide(tmp_path / f"{n}.svs", smooth_tissue(400, 400, seed=n)) for n in range(3)]
+    files = []
+    for num_threads in (1, 3):
+        folder = tmp_path / f"with {num_threads}"
+        masks = MaskStore(folder / "masks")
+        scan(folder, *map(str, slides), plan=plan_of(AutoBackend()), mask_store=masks)
+        files.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.p*")})
+    assert len(files[0]) == 4
+    assert files[0] == files[1]

@@ -18,7 +18,7 @@ from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
 from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
 from eosin.backends.tiles import TileError, check_picture
-from eosin.errors import SlideOpenError, SlideReadError, system_reason
+from eosin.errors import MissingDependencyError, SlideOpenError, SlideReadError, system_reason
 from eosin.geometry import Level, SlideInfo
 
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "P"})
@@ -54,7 +54,7 @@ class ImageSlide(Slide):
             fingerprint = source_fingerprint(content)
         except UnidentifiedImageError as error:
             raise SlideOpenError(path, "is no readable image") from error
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, MissingDependencyError, Image.DecompressionBombError) as error:
             raise SlideOpenError(path, f"cannot be opened ({system_reason(error)})") from error
         if mode not in _COLOUR_MODES:
             raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")

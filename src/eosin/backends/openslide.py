@@ -21,6 +21,7 @@ from eosin.backends.tiff import refuse_for_every_reader
 from eosin.backends.tiff_levels import fit_level
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
+from eosin.reading import check_regular, kind_of
 
 _CACHE_BYTES = 64 * 2**20
 """Of all OpenSlide slides of a process together; its own default is 32 MiB a slide."""
@@ -159,6 +160,7 @@ os.register_at_fork(after_in_child=_CACHE.forget)
 
 
 def _open_handle(path: Path) -> openslide.OpenSlide:
+    check_regular(path)
     handle = openslide.OpenSlide(path)
     handle.set_cache(_CACHE.get())
     return handle
@@ -175,6 +177,8 @@ def _why_not(path: Path, error: Exception) -> str:
         return "is empty (0 bytes); copy or download it again"
     if path.is_file() and not os.access(path, os.R_OK):
         return "may not be read: permission denied"
+    if kind_of(path):
+        return f"is {kind_of(path)}; only regular files are read"
     if isinstance(error, openslide.OpenSlideUnsupportedFormatError):
         return "is not a slide that OpenSlide can read"
     return f"cannot be opened by OpenSlide ({error})"

@@ -27,7 +27,7 @@ from eosin.backends.tiff_layout import (
 from eosin.backends.tiff_levels import TileGrid
 from eosin.backends.tile_cache import SHARED_CACHE, SOUND_TILES
 from eosin.backends.tiles import TileError
-from eosin.errors import SlideOpenError, SlideReadError
+from eosin.errors import MissingDependencyError, SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
 
 _TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -68,7 +68,7 @@ class TiffSlide(Slide):
             source = open_source(path)
             self._layout = _parse(path, source)
             fingerprint = source_fingerprint(source)
-        except (OSError, ValueError) as error:  # a path with a zero byte is a wrong value
+        except (OSError, ValueError, MissingDependencyError) as error:
             reason = getattr(error, "strerror", None) or error
             raise SlideOpenError(path, f"cannot be opened ({reason})") from error
         self._info = _describe(path, self._layout, policy, fingerprint)

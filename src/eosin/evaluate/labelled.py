@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
 from eosin.backends.tiles import TileError, check_picture
-from eosin.errors import ConfigError, InputError
+from eosin.errors import ConfigError, InputError, system_reason
+from eosin.reading import read_regular
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -114,7 +115,12 @@ class LabelledTiles:
         Raises:
             InputError: If the file is not an image that can be decoded.
         """
-        content = self.paths[index].read_bytes()
+        try:
+            content = read_regular(self.paths[index])
+        except OSError as error:
+            raise InputError(
+                f"{self.paths[index]} cannot be read ({system_reason(error)})"
+            ) from error
         if content.startswith(b"\xff\xd8"):
             try:
                 check_picture(content)
