@@ -305,9 +305,10 @@ def _refuse_to_replace_folder(
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} is a file, which a folder does not replace; give another name")
     if _is_filled(path) and not is_ours(path):
+        why = f" ({hint})" if hint else ""
         raise ConfigError(
-            f"{path} holds something that is not {kind}{f' ({hint})' if hint else ''}; remove it if "
-            "you need it no more, or give another folder"
+            f"{path} holds something that is not {kind}{why}; remove it if you need it no more, or "
+            "give another folder"
         )
 
 
