@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Of the processes that torchrun starts, one talks and the others only complain.
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    # Of a damaged header it writes a line a page; what it comes to is said by the reader.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     # OpenMP threads that wait by spinning take the cores from the threads that read patches, and on
     # a shared machine from everybody (2 to 4 times slower steps; see docs/log.md). Read by torch's
     # OpenMP when it is first imported, which only the verbs do.
