@@ -213,6 +213,7 @@ def _comparison(comparison: ModelComparison) -> tuple[Html, ...]:
     )
     return (
         paragraph(comparison.note),
+        *(paragraph(f"Warning: {line}.") for line in comparison.warnings),
         figure(chart, "The same patches for every model; intervals resample whole slides."),
         table(("model", "probe", "accuracy [95 %]", "balanced accuracy [95 %]"), comparison.rows),
     )
