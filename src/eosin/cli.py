@@ -6,12 +6,13 @@ it, so that `--help` answers at once.
 """
 
 import dataclasses
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from pathlib import Path
+from pathlib import PurePath
 
 import tyro
 
@@ -24,6 +25,7 @@ from eosin.errors import (
     system_advice,
     system_reason,
 )
+from eosin.names import escaped
 from eosin.recipes import RECIPES
 from eosin.train.config import TrainConfig
 from eosin.verbs import demo, features, slides, training
@@ -57,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Of the processes that torchrun starts, one talks and the others only complain.
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_escape_names)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path that is printed for a script is that path, whatever bytes it has.
+        sys.stdout.reconfigure(errors="surrogateescape")
     # OpenMP threads that wait by spinning take the cores from the threads that read patches, and on
     # a shared machine from everybody (2 to 4 times slower steps; see docs/log.md). Read by torch's
     # OpenMP when it is first imported, which only the verbs do.
@@ -132,7 +139,7 @@ def _refuse_swapped(verb: str, recipe: str, words: Sequence[str]) -> None:
     # A recipe's name behind an option may be that option's value, such as the folder of a run.
     before_options = takewhile(lambda word: not word.startswith("-"), words)
     meant = next((word for word in before_options if word in RECIPES), None)
-    if meant is not None or Path(recipe).exists():
+    if meant is not None or os.path.exists(recipe):  # noqa: PTH110 - any word
         which = "" if meant else f"; a recipe is one of {', '.join(RECIPES)}"
         raise ConfigError(
             f"{recipe!r} is no recipe, and RECIPE comes first: "
@@ -167,7 +174,17 @@ def _overview() -> str:
     return "\n".join([*lines, ""])
 
 
+def _escape_names(record: logging.LogRecord) -> bool:
+    """Keep file names from breaking lines of the log, and a terminal's writing direction."""
+    if isinstance(record.args, tuple) and record.msg != "%s":
+        record.args = tuple(
+            escaped(str(value)) if isinstance(value, str | PurePath) else value
+            for value in record.args
+        )
+    return True
+
+
 def _fail(error: Exception, code: int) -> None:
-    message = " ".join(str(error).split())
+    message = escaped(" ".join(str(error).split()))
     sys.stderr.write(f"eosin: {message}\n")
     sys.exit(code)

@@ -23,6 +23,8 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
+from eosin.names import escaped
+
 
 class EosinError(Exception):
     """The root of all errors that eosin raises on purpose."""
@@ -62,7 +64,7 @@ class SlideError(EosinError):
     """One slide cannot be used; a stream goes on without it."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{escaped(str(path))}: {reason}")
         self.path = str(path)
         self.reason = reason
 

@@ -113,7 +113,11 @@ def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged
         ConfigError: If `out` holds something else, or both a best and a mean are asked for.
         WriteError: If the folder cannot be written, such as on a full disk.
     """
-    check_folder(out, "an export", is_ours=is_untouched_export, inputs=[run_path])
+    hint = (
+        "the mark is missing, as in exports of earlier versions, there are other files, or the "
+        "card or a setting was edited"
+    )
+    check_folder(out, "an export", is_ours=is_untouched_export, inputs=[run_path], hint=hint)
     run = RunFolder(run_path)
     config = run.train_config
     teacher = chosen_teacher(run, is_best=is_best, num_averaged=num_averaged)

@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from types import UnionType
 from typing import (
@@ -26,6 +26,7 @@ from typing import (
 import numpy as np
 
 from eosin.errors import ConfigError, EosinError, InputError
+from eosin.names import escaped, unescaped
 
 TYPE_KEY = "type"
 """Field that holds the class of a component in its plain form."""
@@ -253,6 +254,33 @@ def _shown(value: object) -> str:
     except ValueError:  # of more digits than Python writes
         return "a number of thousands of digits"
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """Return plain values as JSON whose texts are `escaped`, so that any parser takes them."""
+    return json.dumps(_with_texts(value, escaped), indent=indent)
+
+
+def from_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return the values that `to_json` wrote, or those of any other JSON.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deeply.
+    """
+    try:
+        return _with_texts(json.loads(text), unescaped)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _with_texts(value: object, change: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_with_texts(key, change): _with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_texts(item, change) for item in value]
+    return value
 
 
 def fingerprint(value: object) -> str:

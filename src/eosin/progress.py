@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from eosin.names import escaped
+
 _PLAIN_EVERY_S = 10.0
 
 
@@ -37,8 +39,9 @@ class Bar:
         self.move_to(self._done + number, note)
 
     def move_to(self, done: int, note: str = "") -> None:
-        """Say how many are done in all."""
+        """Say how many are done in all; the note may be a file name of any kind."""
         self._done = done
+        note = escaped(note)
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, note=note)
             return
@@ -82,7 +85,7 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(progress, title, total)

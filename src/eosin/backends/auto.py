@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import final
 
 from eosin.backends.base import Slide, SlideBackend
-from eosin.backends.files import IMAGE_SUFFIXES
+from eosin.backends.files import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from eosin.backends.image import ImageBackend
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.openslide import OpenSlideBackend
@@ -34,9 +34,21 @@ class AutoBackend(SlideBackend):
         if "://" in str(path):
             raise unclaimed
         try:
-            return OpenSlideBackend(mpp=self.mpp).open(path)
+            slide = OpenSlideBackend(mpp=self.mpp).open(path)
         except SlideOpenError as error:
+            why = UNREAD_SUFFIXES.get(Path(path).suffix.lower())
+            if why is not None:
+                raise SlideOpenError(path, f"{error.reason} ({why})") from error
             if unclaimed.reason == NO_TIFF:
                 raise
             reason = f"{error.reason}; the direct TIFF reader: {unclaimed.reason}"
             raise SlideOpenError(path, reason) from error
+        found = slide.num_levels_found
+        if found < unclaimed.num_levels:
+            slide.close()
+            raise SlideOpenError(
+                path,
+                f"is damaged: OpenSlide finds {found} of its {unclaimed.num_levels} levels; "
+                f"the direct TIFF reader: {unclaimed.reason}",
+            )
+        return slide

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import faulthandler
 import fcntl
-import json
 import mmap
 import os
 import re
@@ -25,6 +24,7 @@ from typing import IO, final
 from eosin.atomic import explained
 from eosin.backends.files import file_fingerprint
 from eosin.errors import InputError, system_reason
+from eosin.plain import from_json, to_json
 
 LACKS_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
 """Errors of a file system without locks, such as Lustre without `-o flock` or NFS without a lock
@@ -110,7 +110,7 @@ class CrashLog:
         }
         log = self.folder / "crashes.jsonl"
         with explained(log), log.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
 
     def _crashes(self) -> dict[str, str]:
         """Return faults by path and by content."""
@@ -295,7 +295,7 @@ def _parsed(line: str) -> dict[str, str] | None:
     The next process goes on in the same line, which is then lost as well.
     """
     try:
-        crash = json.loads(line)
+        crash = from_json(line)
     except ValueError:
         return None
     return crash if isinstance(crash, dict) and crash.keys() >= _KEYS else None
@@ -304,5 +304,5 @@ def _parsed(line: str) -> dict[str, str] | None:
 def _content(path: str) -> str:
     try:
         return file_fingerprint(path)
-    except (OSError, ValueError):  # gone by now, or a URL of a reader's own
+    except (OSError, ValueError, ImportError):  # gone by now, or a URL that nothing reads
         return ""

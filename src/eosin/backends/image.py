@@ -18,7 +18,7 @@ from eosin.backends.image_files import ImageFileError, read_header, read_pixels
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
 from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
-from eosin.errors import SlideOpenError, SlideReadError, system_reason
+from eosin.errors import MissingDependencyError, SlideOpenError, SlideReadError, system_reason
 from eosin.geometry import Level, SlideInfo
 
 _MAX_PIXELS = 2**29
@@ -54,7 +54,7 @@ class ImageSlide(Slide):
             fingerprint = source_fingerprint(content)
         except ImageFileError as error:
             raise SlideOpenError(path, str(error)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MissingDependencyError) as error:
             raise SlideOpenError(path, f"cannot be opened ({system_reason(error)})") from error
         if header.is_grey:
             raise SlideOpenError(path, "is grey and must be RGB in 8 bits")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from eosin.errors import MissingDependencyError
+from eosin.reading import open_regular
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -77,7 +78,7 @@ class LocalSource(ByteSource):
     """A file on disk, read without moving a shared position."""
 
     def __init__(self, path: Path | str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = open_regular(path)
         about = os.fstat(self._descriptor)
         self._size = about.st_size
         self._version = f"{about.st_dev} {about.st_ino} {about.st_size} {about.st_mtime_ns}"

@@ -96,7 +96,7 @@ class SlideNames:
 def _key(entry: SlideEntry, number: int) -> str:
     try:
         return slide_key(entry.fingerprint or file_fingerprint(entry.path))
-    except (OSError, ValueError, SlideError):
+    except (OSError, ValueError, ImportError, SlideError):
         return f"{_KEY}unreadable-{number}"
 
 

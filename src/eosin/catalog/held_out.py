@@ -32,5 +32,5 @@ def is_held_out(entry: SlideEntry, fraction: float, seed: int = 0) -> bool:
     """
     if not 0 <= fraction <= 1:
         raise ConfigError(f"held-out fraction={fraction} must be a share from 0 to 1")
-    digest = hashlib.sha256(f"{seed}:{entry.owner}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{entry.owner}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8]) < fraction * 2**64

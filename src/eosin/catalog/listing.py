@@ -16,6 +16,7 @@ from eosin.catalog.table import TABLE_SUFFIXES, read_table, require_columns
 from eosin.catalog.tcga import TCGA_COLUMNS, tcga_columns
 from eosin.catalog.where import select
 from eosin.errors import InputError
+from eosin.names import escaped, unescaped
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ def list_slides(slides: Slides, where: str | None = None) -> tuple[SlideEntry, .
     entries: list[SlideEntry] = []
     is_read_now = False
     for one in given:
-        if "://" not in str(one) and Path(one).suffix.lower() in TABLE_SUFFIXES:
+        is_table = "://" not in str(one) and Path(one).suffix.lower() in TABLE_SUFFIXES
+        if is_table and not os.path.isdir(one):  # noqa: PTH112 - any name may be given
             found, is_index = _read_entries(Path(one))
             is_read_now |= not is_index
         else:
@@ -108,12 +110,24 @@ def _entry(table: Path, number: int, row: dict[str, Value], *, is_index: bool) -
     for name, value in () if is_index else tcga_columns(path).items():
         if metadata.get(name) is None:
             metadata[name] = value
-    return SlideEntry(
+    if "://" not in path:
         # As strings: 10,000 paths as objects take 0.1 s.
-        path=path if "://" in path else os.path.join(table.parent, path),  # noqa: PTH118
+        path = _beside(table, path, is_index=is_index)
+    return SlideEntry(
+        path=path,
         metadata=metadata,
         fingerprint=fingerprint if isinstance(fingerprint, str) else None,
     )
+
+
+def _beside(table: Path, path: str, *, is_index: bool) -> str:
+    """Return a path of a table from the working directory."""
+    found = os.path.join(table.parent, path)  # noqa: PTH118
+    if is_index or os.path.lexists(found):
+        return found
+    # As eosin writes names that are not UTF-8, copied from an index or a message.
+    meant = os.path.join(table.parent, unescaped(path))  # noqa: PTH118
+    return meant if os.path.lexists(meant) else found
 
 
 def _usable(index: Path, entries: list[SlideEntry]) -> list[SlideEntry]:
@@ -139,7 +153,7 @@ def _without_duplicates(entries: Iterable[SlideEntry], *, by_file: bool) -> tupl
     dropped: list[tuple[SlideEntry, SlideEntry]] = []
     for entry in entries:
         path = entry.path
-        key = os.path.realpath(path) if by_file and "://" not in path else path
+        key = os.path.realpath(path) if by_file and "://" not in path and "\0" not in path else path
         if key in first:
             dropped.append((entry, first[key]))
         else:
@@ -162,7 +176,7 @@ def _refuse_repeated(table: Path, paths: Sequence[str]) -> None:
 
 
 def _refuse_absent(table: Path, paths: Sequence[str]) -> None:
-    absent = [path for path in paths if "://" not in path and not Path(path).exists()]
+    absent = [path for path in paths if "://" not in path and not os.path.exists(path)]  # noqa: PTH110
     if absent:
         raise InputError(
             f"{table} names {len(absent)} files that do not exist: {_named(absent)}; paths are "
@@ -172,4 +186,4 @@ def _refuse_absent(table: Path, paths: Sequence[str]) -> None:
 
 def _named(paths: Sequence[str]) -> str:
     more = len(paths) - _NUM_NAMED
-    return ", ".join(paths[:_NUM_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(escaped, paths[:_NUM_NAMED])) + (f" and {more} more" if more > 0 else "")

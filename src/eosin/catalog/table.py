@@ -1,8 +1,11 @@
 """Tables of slides on disk, CSV or Parquet, as rows of plain values."""
 
+import codecs
 import csv
 import difflib
+import io
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -11,11 +14,21 @@ from pathlib import Path
 
 from eosin.catalog.entry import Value
 from eosin.errors import InputError, system_reason
+from eosin.names import escaped, unescaped
+from eosin.reading import open_regular, read_regular
 
+PATH_COLUMN = "path"
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
 
 INDEX_MARK = b"eosin_index"
 """Key in a Parquet file's metadata that tells the index of a scan from a user's own table."""
+ESCAPES_MARK = b"eosin_escapes"
+"""Key of an index whose texts are `eosin.names.escaped`; those of earlier versions are not."""
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_MAX_REASON = 300
+_MAX_DIGITS = 16
+"""Of a whole number that can be exact as a float."""
 
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+([eE][+-]?\d+)?")
 _MAX_EXACT = 2**53
@@ -34,11 +47,20 @@ def read_table(path: Path) -> tuple[list[dict[str, Value]], bool]:
     Raises:
         InputError: If the file is not there, or is no such table.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a table of slides, a slide or a folder")
+    if not os.path.exists(path):  # noqa: PTH110 - a name that no file can have is no error
+        raise InputError(
+            f"{escaped(str(path))} does not exist; give a table of slides, a slide or a folder"
+        )
     if path.suffix.lower() == ".csv":
         return _read_csv(path), False
-    return _read_parquet(path)
+    try:
+        return _read_parquet(path)
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make Arrow raise errors of many kinds
+        raise InputError(
+            f"{escaped(str(path))} cannot be read as Parquet ({_in_short(error)}); write it again"
+        ) from error
 
 
 def require_columns(wanted: Iterable[str], there: Sequence[str], whose: str) -> None:
@@ -63,26 +85,62 @@ def columns_hint(column: str, there: Iterable[str]) -> str:
 
 def _read_csv(path: Path) -> list[dict[str, Value]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file, strict=True))
+        text = _decoded(read_regular(path))
+        separator = _separator(text)
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(
-            f"{path} cannot be read as CSV ({system_reason(error)}); it needs a line of "
-            "column names and UTF-8"
+            f"{escaped(str(path))} cannot be read as CSV ({system_reason(error)}); it needs a line "
+            "of column names and UTF-8"
         ) from error
-    if not lines:
-        raise InputError(f"{path} is empty; it needs a line of column names")
-    header = [name.strip() for name in lines[0]]
+    numbered = [
+        (number, [cell.strip() for cell in line])
+        for number, line in enumerate(lines, start=1)
+        if any(map(str.strip, line))
+    ]
+    if not numbered:
+        raise InputError(f"{escaped(str(path))} is empty; it needs a line of column names")
+    header = numbered.pop(0)[1]
     _check_header(path, header)
-    for number, line in enumerate(lines[1:], start=2):
-        if any(line) and len(line) != len(header):
+    for number, line in numbered:
+        if len(line) != len(header):
             raise InputError(
-                f"{path}: row {number} has {len(line)} fields and the header {len(header)}; "
-                "quote fields that hold a comma"
+                f"{escaped(str(path))}: row {number} has {len(line)} fields and the header "
+                f"{len(header)}, separated by {_SEPARATORS[separator]}; quote fields that hold one"
             )
-    lines = [line for line in lines[1:] if any(line)]
-    columns = [_typed([line[i].strip() for line in lines]) for i in range(len(header))]
+        for name, cell in zip(header, line, strict=True):
+            if name != PATH_COLUMN and not _is_text(cell):
+                raise InputError(
+                    f"{escaped(str(path))}: row {number} has {escaped(cell)!r} for {name!r}, which "
+                    "is not UTF-8; save the table as UTF-8"
+                )
+    columns = [_typed([line[i] for _, line in numbered]) for i in range(len(header))]
     return _rows(header, columns)
+
+
+def _decoded(content: bytes) -> str:
+    # Spreadsheets that write UTF-16 begin it with a mark.
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    # A file name may be any bytes; other cells are checked.
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _separator(text: str) -> str:
+    """Return what separates the columns, one of which is the path: a comma unless others do."""
+    for separator in _SEPARATORS:
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+        if PATH_COLUMN in map(str.strip, header):
+            return separator
+    return ","
+
+
+def _is_text(cell: str) -> bool:
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _typed(texts: list[str]) -> Sequence[Value]:
@@ -97,7 +155,8 @@ def _typed(texts: list[str]) -> Sequence[Value]:
 def _is_number(text: str) -> bool:
     if _NUMBER.fullmatch(text) is None:
         return False
-    return not text.lstrip("+-").isdigit() or abs(int(text)) <= _MAX_EXACT
+    digits = text.lstrip("+-")
+    return not digits.isdigit() or (len(digits) <= _MAX_DIGITS and int(digits) <= _MAX_EXACT)
 
 
 def _read_parquet(path: Path) -> tuple[list[dict[str, Value]], bool]:
@@ -105,14 +164,10 @@ def _read_parquet(path: Path) -> tuple[list[dict[str, Value]], bool]:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
-    try:
-        # One thread: an index is small, and a pool of threads costs more than it saves.
-        with parquet.ParquetFile(path) as file:
-            table = file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as Parquet ({system_reason(error)}); write it again"
-        ) from error
+    # Through a file object: Arrow takes no path that is not UTF-8. One thread: an index is small,
+    # and a pool of threads costs more than it saves.
+    with open(open_regular(path), "rb") as opened, parquet.ParquetFile(opened) as file:  # noqa: PTH123
+        table = file.read(use_threads=False)
     _check_header(path, table.column_names)
     columns: list[Sequence[Value]] = []
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -124,7 +179,17 @@ def _read_parquet(path: Path) -> tuple[list[dict[str, Value]], bool]:
         else:
             columns.append(_texts(path, name, column.to_pylist()))
     marks = table.schema.metadata or {}
+    if ESCAPES_MARK in marks:
+        columns = [
+            [unescaped(v) if isinstance(v, str) else v for v in column] for column in columns
+        ]
     return _rows(table.column_names, columns), INDEX_MARK in marks
+
+
+def _in_short(error: Exception) -> str:
+    """Return an error of a library as one line of moderate length."""
+    text = escaped(" ".join(system_reason(error).split()))
+    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}..."
 
 
 def _numbers(values: Sequence[int | float | Decimal | None]) -> Sequence[Value]:

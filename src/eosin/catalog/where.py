@@ -9,6 +9,7 @@ anything. Parsed by Python's parser and walked over what is listed here; nothing
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -19,6 +20,8 @@ from eosin.catalog.table import columns_hint
 from eosin.errors import ConfigError
 
 _MISSING = "missing"
+_MAX_SHOWN = 200
+"""Characters of a condition that a message repeats."""
 _EXAMPLE = "write it like \"section == 'DX' and mpp_x < 0.3\""
 
 _Read = Callable[[SlideEntry], Value]
@@ -47,12 +50,24 @@ def select(
             with what it never holds.
     """
     try:
-        tree = ast.parse(where.strip(), mode="eval")
+        with warnings.catch_warnings():
+            # Of what is odd in Python, such as `1in (1, 2)`.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            tree = ast.parse(where.strip(), mode="eval")
+        holds = _Condition(where, frozenset(columns) | {"path", "name"}).test(tree.body)
+        return tuple(entry for entry in entries if holds(entry))
     except (SyntaxError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         reason = error.msg if isinstance(error, SyntaxError) else error
-        raise ConfigError(f"where={where!r} cannot be understood ({reason}); {_EXAMPLE}") from error
-    holds = _Condition(where, frozenset(columns) | {"path", "name"}).test(tree.body)
-    return tuple(entry for entry in entries if holds(entry))
+        raise ConfigError(
+            f"where={_shown(where)} cannot be understood ({reason}); {_EXAMPLE}"
+        ) from error
+    except (RecursionError, MemoryError) as error:
+        raise ConfigError(
+            f"where={_shown(where)} is nested too deeply; write it with fewer parentheses and nots"
+        ) from error
 
 
 @final
@@ -125,8 +140,8 @@ class _Condition:
         # A comparison that can never hold is a slip, such as quotes around a number.
         if _kind(value) != _kind(other):
             raise ConfigError(
-                f"where={self.text!r} compares {_kind(value)} ({value!r}) with {_kind(other)} "
-                f"({other!r}); write text in quotes and numbers without"
+                f"where={_shown(self.text)} compares {_kind(value)} ({value!r}) with "
+                f"{_kind(other)} ({other!r}); write text in quotes and numbers without"
             )
 
     def _truth(self, name: str) -> _Test:
@@ -147,8 +162,8 @@ class _Condition:
             case [float(fraction), float(seed)] if 0 <= fraction <= 1 and seed.is_integer():
                 return lambda entry: is_held_out(entry, fraction, int(seed))
         raise ConfigError(
-            f"where={self.text!r}: held_out takes a share from 0 to 1 and, if you like, a whole "
-            "number as seed, such as held_out(0.1) or held_out(0.1, 7)"
+            f"where={_shown(self.text)}: held_out takes a share from 0 to 1 and, if you like, a "
+            "whole number as seed, such as held_out(0.1) or held_out(0.1, 7)"
         )
 
     def _value(self, node: ast.expr) -> _Read:
@@ -162,10 +177,16 @@ class _Condition:
             case ast.Constant(value=bool() | str() as value):
                 return value
             case ast.Constant(value=int() | float() as value):
-                return float(value)
+                return self._number(node, value)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return -float(value)
+                return -self._number(node, value)
         raise self._refusal(node, "is neither a column nor a text, a number, True or False")
+
+    def _number(self, node: ast.expr, value: int | float) -> float:
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise self._refusal(node, "is larger than any number of a table") from error
 
     def _column(self, name: str) -> _Read:
         alike = [c for c in self.columns if c == name] or [
@@ -173,15 +194,22 @@ class _Condition:
         ]
         if len(alike) != 1:
             hint = columns_hint(name, self.columns)
-            raise ConfigError(f"where={self.text!r} names {name!r}, which is no column; {hint}")
+            raise ConfigError(
+                f"where={_shown(self.text)} names {name!r}, which is no column; {hint}"
+            )
         column = alike[0]
         if column in ("path", "name"):
             return lambda entry: entry.path if column == "path" else entry.name
         return lambda entry: entry.metadata.get(column)
 
     def _refusal(self, node: ast.expr, why: str) -> ConfigError:
-        part = ast.get_source_segment(self.text.strip(), node)
-        return ConfigError(f"where={self.text!r}: {part} {why}; {_EXAMPLE}")
+        part = ast.get_source_segment(self.text.strip(), node) or "a part of it"
+        short = part if len(part) <= _MAX_SHOWN else f"{part[:_MAX_SHOWN]}..."
+        return ConfigError(f"where={_shown(self.text)}: {short} {why}; {_EXAMPLE}")
+
+
+def _shown(where: str) -> str:
+    return repr(where) if len(where) <= _MAX_SHOWN else f"{where[:_MAX_SHOWN]!r}..."
 
 
 def _kind(value: Value) -> str:

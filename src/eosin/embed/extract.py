@@ -5,6 +5,7 @@ that was stopped goes on, slide by slide.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,9 +27,11 @@ from eosin.embed.store import (
 )
 from eosin.errors import (
     ConfigError,
+    EosinError,
     InputError,
     NoPlaceError,
     SlideError,
+    SlideOpenError,
     SlideReadError,
     system_reason,
 )
@@ -133,10 +136,17 @@ def embed_images(
 def _embed_slide(
     encoder: Encoder, slide_path: str, features_path: Path, extraction: Extraction
 ) -> SlideOutcome:
-    with extraction.backend.open(slide_path) as slide:
-        source, masks = extraction.tissue_detector, extraction.masks
-        tissue = source.tissue(slide) if masks is None else masks.tissue(slide, source)
-        places = extraction.grid.places(slide.info, tissue)
+    with ExitStack() as stack:
+        try:
+            slide = stack.enter_context(extraction.backend.open(slide_path))
+            source, masks = extraction.tissue_detector, extraction.masks
+            tissue = source.tissue(slide) if masks is None else masks.tissue(slide, source)
+            places = extraction.grid.places(slide.info, tissue)
+        except EosinError:
+            raise
+        except Exception as error:
+            # A reader or detector that breaks on one slide must not stop the others.
+            raise SlideOpenError(slide_path, f"{type(error).__name__}: {error}") from error
         if not places:
             raise NoPlaceError(slide_path, "no patch of the grid has enough tissue")
         provenance = _provenance(encoder, slide, places[0], extraction)

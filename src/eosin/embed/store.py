@@ -21,6 +21,7 @@ from jaxtyping import Float, Int64
 from eosin import __version__
 from eosin.atomic import atomic_file
 from eosin.errors import ConfigError, InputError, MissingDependencyError, system_reason
+from eosin.names import escaped, unescaped
 
 try:
     import h5py
@@ -133,7 +134,7 @@ def write_features(path: Path, features: SlideFeatures) -> None:
             file.create_virtual_dataset(name, layout)
         file.attrs["format"] = FORMAT
         for name, value in asdict(features.provenance).items():
-            file.attrs[name] = value
+            file.attrs[name] = escaped(value) if isinstance(value, str) else value
 
 
 def read_features(path: Path) -> SlideFeatures:
@@ -214,4 +215,6 @@ def _plain(value: object) -> object:
     """Return an HDF5 attribute as the Python value that was written."""
     if isinstance(value, np.ndarray):
         return tuple(value.tolist())
+    if isinstance(value, str):
+        return unescaped(value)
     return value.item() if isinstance(value, np.generic) else value

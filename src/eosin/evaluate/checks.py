@@ -17,6 +17,8 @@ from eosin.catalog.entry import PATIENT_COLUMN
 from eosin.catalog.tcga import tcga_columns
 from eosin.errors import InputError
 from eosin.evaluate.labelled import MAX_PIXELS, LabelledTiles
+from eosin.names import escaped
+from eosin.reading import read_regular
 
 _MAX_NAMED = 3
 
@@ -154,7 +156,7 @@ def _look_at_all(
                 on_tile()
             try:
                 pixels = tiles.read(index)
-                header = read_header(io.BytesIO(path.read_bytes()), max_pixels=MAX_PIXELS)
+                header = read_header(io.BytesIO(read_regular(path)), max_pixels=MAX_PIXELS)
             except (InputError, ImageFileError, OSError) as error:
                 why = str(error).removeprefix(f"{path} ")
                 looked_at.unreadable[part, index] = why
@@ -214,7 +216,7 @@ def _say_copies(parts: Mapping[str, LabelledTiles], looked_at: _LookedAt, found:
 
 
 def _below(folder: Path, path: Path) -> str:
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return escaped(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
 
 
 def _patients(tiles: LabelledTiles, rows: Sequence[int]) -> set[str]:

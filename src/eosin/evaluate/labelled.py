@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 
 from eosin.backends.image_files import ImageFileError, read_pixels
 from eosin.errors import ConfigError, InputError, system_reason
+from eosin.reading import read_regular
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -149,7 +150,7 @@ class LabelledTiles:
         """
         path = self.paths[index]
         try:
-            return read_pixels(io.BytesIO(path.read_bytes()), max_pixels=MAX_PIXELS)
+            return read_pixels(io.BytesIO(read_regular(path)), max_pixels=MAX_PIXELS)
         except ImageFileError as error:
             raise InputError(
                 f"{path} cannot be decoded as an image: it {error}; replace it"

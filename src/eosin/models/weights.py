@@ -29,6 +29,7 @@ from eosin.models.huggingface import import_huggingface, is_our_export
 from eosin.models.meta_names import inferred_config, split_network, without_wrappers
 from eosin.models.positions import metas_rule
 from eosin.plain import from_plain
+from eosin.reading import check_regular
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +182,7 @@ def _other_lab(tensors: Mapping[str, Tensor]) -> str | None:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
+        check_regular(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -190,6 +192,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _pickled(path: Path) -> dict[str, Tensor]:
     try:
+        check_regular(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # A damaged pickle fails with whatever it stumbles on. Of torch's advice only the reason is

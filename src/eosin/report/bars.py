@@ -1,10 +1,9 @@
 """Counts by name as inline SVG: one bar each while names can be read, one outline for thousands."""
 
 from collections.abc import Sequence
-from html import escape
 
 from eosin.report.axis import Axis
-from eosin.report.page import Html
+from eosin.report.page import Html, escape
 from eosin.report.svg import (
     CHARACTER_PX,
     COLOURS,

@@ -7,12 +7,11 @@ place, so that a grey print still reads.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import NamedTuple, final
 
 from eosin.errors import ConfigError
 from eosin.report.axis import Axis, Number
-from eosin.report.page import Html
+from eosin.report.page import Html, escape
 from eosin.report.svg import (
     CHARACTER_PX,
     COLOURS,

@@ -10,14 +10,14 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from eosin.catalog import SlideNames
 from eosin.errors import EosinError
+from eosin.names import unescaped
 from eosin.report.bars import count_chart
 from eosin.report.page import Html, Section, collapsible, figure, paragraph, table
-from eosin.stream.manifest import manifest_parts
+from eosin.stream.manifest import manifest_parts, read_part
 from eosin.stream.order import LaneOrder
 
 MAX_PARTS = 5000
@@ -68,12 +68,12 @@ def delivered_counts(manifest: Path, shown_name: Callable[[str], str]) -> Counte
     counts: Counter[str] = Counter()
     for part in parts:
         try:
-            column = pq.read_table(part, columns=["slide"])["slide"]
+            column = read_part(part, ["slide"])["slide"]
         except (FileNotFoundError, pa.ArrowInvalid):
             # A run that goes on writes the last parts anew.
             continue
         for pair in column.value_counts().to_pylist():
-            counts[shown_name(pair["values"])] += pair["counts"]
+            counts[shown_name(unescaped(pair["values"]))] += pair["counts"]
     return counts
 
 

@@ -3,18 +3,25 @@
 Text is escaped where it becomes `Html`, and only `Html` is put into a page as it is.
 """
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Literal, NewType, final
 
 from eosin import __version__
 from eosin.atomic import check_file, write_atomic
 from eosin.errors import ConfigError
+from eosin.names import escaped
 
 Html = NewType("Html", str)
 """Markup that is safe to put into a page."""
+
+
+def escape(text: str) -> str:
+    """Return text as it may stand in markup, `escaped` line by line."""
+    return html.escape("\n".join(map(escaped, text.split("\n"))))
+
 
 STYLE = """
 :root { --ink: #26222d; --soft: #6a6474; --line: #e4dfe9; --wash: #f7f5fa;

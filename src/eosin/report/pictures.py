@@ -4,7 +4,6 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Literal, final
 
 import cv2
@@ -13,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from eosin.errors import ConfigError
 from eosin.report.axis import Number
-from eosin.report.page import Html
+from eosin.report.page import Html, escape
 
 MPP_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#000000", "#56b4e9")
 """One per octave from 0.25 um/px on, told apart by colour-blind readers and seen on H&E."""

@@ -1,10 +1,9 @@
 """The few marks that charts are drawn with, as SVG: text, rules, dots, paths, one whole drawing."""
 
 from collections.abc import Sequence
-from html import escape
 
 from eosin.report.axis import Axis, Number, number_label
-from eosin.report.page import Html
+from eosin.report.page import Html, escape
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7b3f9d", "#56b4e9", "#444444")
 INK, SOFT, GRID = "#26222d", "#6a6474", "#e4dfe9"

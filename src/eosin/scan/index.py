@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from pyarrow import parquet
 
 from eosin.atomic import atomic_file, check_file, check_folder
 from eosin.catalog.entry import Value
-from eosin.catalog.table import INDEX_MARK, read_table
+from eosin.catalog.table import ESCAPES_MARK, INDEX_MARK, read_table
 from eosin.errors import ConfigError
+from eosin.names import escaped
 from eosin.plain import fingerprint
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import Known, ScannedSlide
@@ -54,7 +56,7 @@ def write_index(
             values = [None if path is None else _relative(path, out) for path in values]
         elif name == "scan_notes":
             values = ["; ".join(notes) or None for notes in values]
-        columns[name] = pa.array(values, type=_type(name))
+        columns[name] = pa.array(map(_storable, values), type=_type(name))
     for name in measured:
         values = [slide.acceptance_by_mpp.get(name) for slide in scanned]
         columns[name] = pa.array(values, type=pa.float64())
@@ -63,10 +65,14 @@ def write_index(
         # Those of an older index hold for other settings.
         if name not in columns and not _ACCEPTANCE.fullmatch(name):
             columns[name] = _listed_column([row.get(name) for row in metadata])
-    marks = {INDEX_MARK: str(_VERSION).encode(), b"eosin_plan": _plan_mark(plan)}
+    marks = {
+        INDEX_MARK: str(_VERSION).encode(),
+        ESCAPES_MARK: b"1",
+        b"eosin_plan": _plan_mark(plan),
+    }
     table = pa.table(columns).replace_schema_metadata(marks)
-    with atomic_file(out, is_ours=_is_index) as aside:
-        parquet.write_table(table, aside)
+    with atomic_file(out, is_ours=_is_index) as aside, aside.open("wb") as file:
+        parquet.write_table(table, file)
 
 
 def known_slides(out: Path, plan: ScanPlan) -> Known:
@@ -76,13 +82,17 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
     anything that was found out with other settings.
     """
     rows: dict[str, ScannedSlide] = {}
-    if out.exists() and parquet.read_metadata(out).metadata.get(b"eosin_plan") == _plan_mark(plan):
+    num_rows: Counter[str] = Counter()
+    if out.exists() and _marks(out).get(b"eosin_plan") == _plan_mark(plan):
         for row in read_table(out)[0]:
             if not row.keys() >= set(_SCANNED):
                 break  # somebody has taken columns away
             content = row["fingerprint"]
             if isinstance(content, str) and row["problem"] is None:
                 rows[content] = _scanned(row)
+                num_rows[content] += row["duplicate_of"] is None
+        # Two that are no copies of each other are known by no fingerprint.
+        rows = {content: row for content, row in rows.items() if num_rows[content] == 1}
         logger.info("%s knows %d slides; those of unchanged content are taken over", out, len(rows))
     return rows.get
 
@@ -110,10 +120,23 @@ def check_places(
 
 
 def _is_index(path: Path) -> bool:
+    return INDEX_MARK in _marks(path)
+
+
+def _marks(path: Path) -> dict[bytes, bytes]:
+    """Return what a Parquet file says of itself; nothing where it is no such file."""
+    if not path.is_file():
+        return {}
     try:
-        return INDEX_MARK in (parquet.read_metadata(path).metadata or {})
-    except (pa.ArrowException, OSError):
-        return False
+        # Through a file object: Arrow takes no path that is not UTF-8.
+        with path.open("rb") as file:
+            return dict(parquet.read_metadata(file).metadata or {})
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
+
+
+def _storable(value: object) -> object:
+    return escaped(value) if isinstance(value, str) else value
 
 
 def _plan_mark(plan: ScanPlan) -> bytes:
@@ -153,5 +176,5 @@ def _listed_column(values: Sequence[Value]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1:
         # Two tables that do not agree on what the column holds.
-        return pa.array([None if value is None else str(value) for value in values])
-    return pa.array(values)
+        values = [None if value is None else str(value) for value in values]
+    return pa.array(map(_storable, values))

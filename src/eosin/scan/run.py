@@ -1,7 +1,8 @@
 """A scan: every slide of a list looked at once, in parallel, and written down as an index."""
 
+import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -10,14 +11,18 @@ from queue import SimpleQueue
 from threading import Thread
 
 from eosin.backends.crash import CrashLog
+from eosin.backends.files import have_same_content
 from eosin.backends.guarded import guarded
 from eosin.catalog.entry import SlideEntry
-from eosin.errors import ConfigError, InputError
+from eosin.errors import ConfigError, InputError, MissingDependencyError
+from eosin.names import escaped
 from eosin.progress import progress_bar
 from eosin.scan.index import check_places, known_slides, write_index
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import ScannedSlide, scan_slide
 from eosin.tissue.store import MaskStore
+
+logger = logging.getLogger(__name__)
 
 _GRACE_S = 2.0
 """For slides that are being looked at when a scan is stopped; those that take longer are left."""
@@ -71,7 +76,7 @@ def scan_slides(
         for number, slide in rows:
             found[number] = slide
             bar.advance(note=slide.name)
-    scanned = _with_duplicates([found[number] for number in range(len(entries))])
+    scanned = _with_copies([found[number] for number in range(len(entries))])
     write_index(out, scanned, [entry.metadata for entry in entries], plan)
     return tuple(scanned)
 
@@ -115,16 +120,45 @@ def _as_scanned(
             thread.join(max(0.0, until - time.monotonic()))
 
 
-def _with_duplicates(scanned: Sequence[ScannedSlide]) -> list[ScannedSlide]:
-    first: dict[str, str] = {}
-    marked: list[ScannedSlide] = []
-    for slide in scanned:
-        content = slide.fingerprint
-        if content is None or slide.problem is not None:
-            marked.append(slide)
-        elif content in first:
-            marked.append(replace(slide, duplicate_of=first[content]))
-        else:
-            first[content] = slide.path
-            marked.append(slide)
+def _with_copies(scanned: Sequence[ScannedSlide]) -> list[ScannedSlide]:
+    """Mark slides that are copies of earlier ones, and note those that only look like copies.
+
+    A fingerprint is made of a few samples of a file, so the content is compared whole where two
+    have the same one: what differs may be damage, and a sound slide must not be left out for it.
+    """
+    marked = list(scanned)
+    of_content: defaultdict[str, list[int]] = defaultdict(list)
+    for number, slide in enumerate(scanned):
+        if slide.fingerprint is not None and slide.problem is None:
+            of_content[slide.fingerprint].append(number)
+    alike = [numbers for numbers in of_content.values() if len(numbers) > 1]
+    if not alike:
+        return marked
+    with progress_bar("comparing copies", sum(len(numbers) - 1 for numbers in alike)) as bar:
+        for numbers in alike:
+            originals = numbers[:1]
+            for number in numbers[1:]:
+                path = scanned[number].path
+                copied = next((n for n in originals if _is_copy(path, scanned[n].path)), None)
+                if copied is None:
+                    originals.append(number)
+                else:
+                    marked[number] = replace(marked[number], duplicate_of=scanned[copied].path)
+                bar.advance(note=scanned[number].name)
+            for number in originals if len(originals) > 1 else ():
+                like = ", ".join(escaped(scanned[n].path) for n in originals if n != number)
+                note = (
+                    f"has the size and the sampled bytes of {like} but is no copy: one of them may "
+                    "be damaged"
+                )
+                notes = (*marked[number].scan_notes, note)
+                marked[number] = replace(marked[number], scan_notes=notes)
+                logger.warning("%s %s", scanned[number].path, note)
     return marked
+
+
+def _is_copy(path: str, other: str) -> bool:
+    try:
+        return have_same_content(path, other)
+    except (OSError, MissingDependencyError):
+        return False  # what cannot be compared is not left out

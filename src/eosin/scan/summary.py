@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eosin.names import escaped
 from eosin.scan.slide import ScannedSlide
 
 _WIDTH = 110
@@ -61,7 +62,7 @@ def _kinds(slides: Sequence[ScannedSlide]) -> Table:
         groups[slide.vendor or "", slide.codec or "", slide.reader or ""].append(slide)
     for kind, members in sorted(groups.items(), key=lambda item: -len(item[1])):
         table.add_row(
-            *map(escape, kind),
+            *map(_cell, kind),
             str(len(members)),
             _range((slide.mpp_x for slide in members), "{:.4g}"),
             _range((slide.num_levels for slide in members), "{:d}"),
@@ -81,7 +82,7 @@ def _mpp_sources(slides: Sequence[ScannedSlide]) -> Table:
         groups[slide.mpp_source or ""].append(slide)
     for source, members in sorted(groups.items(), key=lambda item: -len(item[1])):
         table.add_row(
-            escape(source),
+            _cell(source),
             str(len(members)),
             _range((slide.mpp_x for slide in members), "{:.4g}"),
         )
@@ -99,7 +100,7 @@ def _notes(slides: Sequence[ScannedSlide]) -> Table:
     common = sorted(groups.items(), key=lambda item: -len(item[1]))
     for note, members in common[:_MAX_LISTED]:
         names = ", ".join(slide.name for slide in members[:_MAX_NAMED])
-        table.add_row(escape(note), str(len(members)), escape(names))
+        table.add_row(_cell(note), str(len(members)), _cell(names))
     if len(common) > _MAX_LISTED:
         table.add_row(f"and {len(common) - _MAX_LISTED} more, in the index", "", "")
     return table
@@ -113,10 +114,14 @@ def _listed(
 ) -> Table:
     table = Table("slide", column, title=title, title_justify="left")
     for slide in slides[:_MAX_LISTED]:
-        table.add_row(escape(slide.name), escape(text(slide) or ""))
+        table.add_row(_cell(slide.name), _cell(text(slide) or ""))
     if len(slides) > _MAX_LISTED:
         table.add_row("...", f"and {len(slides) - _MAX_LISTED} more, in the index")
     return table
+
+
+def _cell(text: str) -> str:
+    return escape(escaped(text))
 
 
 def _tissue_text(slide: ScannedSlide) -> str:

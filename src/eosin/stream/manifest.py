@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from eosin.atomic import atomic_file, remove_leftovers
 from eosin.catalog.anonymous import slide_key
 from eosin.errors import InputError
+from eosin.names import escaped
 from eosin.plain import Plain, fingerprint
 from eosin.stream.result import PatchResult
 
@@ -107,9 +108,7 @@ class ManifestWriter:
 
     def _those_recorded(self) -> set[int]:
         if self._known is None:
-            on_disk = (
-                pq.read_table(part, columns=["index"]) for part in manifest_parts(self.folder)
-            )
+            on_disk = (read_part(part, ["index"]) for part in manifest_parts(self.folder))
             self._known = {index for table in on_disk for index in table["index"].to_pylist()}
             self._known.update(int(str(row["index"])) for row in self._rows)
         return self._known
@@ -117,7 +116,7 @@ class ManifestWriter:
     def _forget_from(self, index: int) -> None:
         """Drop rows of samples that come again."""
         for part in manifest_parts(self.folder):
-            table = pq.read_table(part)
+            table = read_part(part)
             # Rows stand in the order of their samples.
             kept = table.slice(0, bisect_left(table["index"].to_pylist(), index))
             if kept.num_rows == table.num_rows:
@@ -129,14 +128,18 @@ class ManifestWriter:
 
     def _write(self, table: pa.Table) -> None:
         first = table["index"][0].as_py()
-        with atomic_file(self.folder / f"samples_{first:012d}.parquet") as aside:
-            pq.write_table(table, aside, compression="zstd")
+        with (
+            atomic_file(self.folder / f"samples_{first:012d}.parquet") as aside,
+            aside.open("wb") as file,
+        ):
+            pq.write_table(table, file, compression="zstd")
 
 
 def _settings_of(part: Path) -> bytes | None:
     """Return the fingerprint of the settings of a part; None for a file that is not a part."""
     try:
-        return (pq.read_schema(part).metadata or {}).get(_SETTINGS_KEY)
+        with part.open("rb") as file:
+            return (pq.read_schema(file).metadata or {}).get(_SETTINGS_KEY)
     except (pa.ArrowException, OSError):
         return None
 
@@ -144,6 +147,13 @@ def _settings_of(part: Path) -> bytes | None:
 def manifest_parts(folder: Path) -> list[Path]:
     """Return the parts of a manifest, in the order of the samples."""
     return sorted(path for path in folder.glob("samples_*.parquet") if PART.fullmatch(path.name))
+
+
+def read_part(part: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of one part, all columns or some; names of slides are `escaped`."""
+    # Through a file object: Arrow takes no path that is not UTF-8.
+    with part.open("rb") as file:
+        return pq.read_table(file, columns=columns)
 
 
 def read_manifest(folder: Path) -> pa.Table:
@@ -155,7 +165,7 @@ def read_manifest(folder: Path) -> pa.Table:
     parts = manifest_parts(folder)
     if not parts:
         raise InputError(f"{folder} has no parts of a manifest (samples_*.parquet)")
-    tables = [pq.read_table(part).replace_schema_metadata(None) for part in parts]
+    tables = [read_part(part).replace_schema_metadata(None) for part in parts]
     return pa.concat_tables(tables).sort_by("index")
 
 
@@ -163,7 +173,7 @@ def _row(result: PatchResult) -> dict[str, object]:
     at = result.coordinate
     return {
         "index": result.index,
-        "slide": result.slide_metadata["name"],
+        "slide": escaped(str(result.slide_metadata["name"])),
         "fingerprint": result.slide_metadata["fingerprint"],
         "x_l0": at.x,
         "y_l0": at.y,

@@ -4,7 +4,6 @@ Written down as it is found, one line of JSON each. It saves the time of failing
 no sample: where something is skipped, reading it would have failed.
 """
 
-import json
 import os
 import threading
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from eosin.errors import InputError
+from eosin.plain import to_json
 
 Grain = Literal["region", "level", "slide"]
 
@@ -72,7 +72,7 @@ class QuarantineLog:
             "reason": reason,
             **(where or {}),
         }
-        _append(self.path, json.dumps(line) + "\n")
+        _append(self.path, to_json(line) + "\n")
 
 
 def _append(path: Path, line: str) -> None:

@@ -11,7 +11,6 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -20,7 +19,9 @@ from jaxtyping import Float
 from eosin.backends.files import file_fingerprint
 from eosin.catalog.entry import SlideEntry
 from eosin.errors import CheckpointError
+from eosin.names import escaped
 from eosin.plain import Plain, differences, fingerprint, to_plain
+from eosin.stream.ahead import map_ahead
 from eosin.stream.listed import SlideList
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ _MAX_NAMES_BYTES = 131072
 _MAX_SETTING_BYTES = 16384
 _NUM_NAMED = 5
 _TELL_EVERY_S = 5.0
+_NUM_THREADS = 8
 
 
 class ListState(TypedDict):
@@ -96,9 +98,10 @@ def check_settings(state: StreamState, mine: Mapping[str, Plain]) -> None:
 def digests_of(entries: Sequence[SlideEntry]) -> tuple[str, ...]:
     """Return what identifies each slide; reads the files whose fingerprints no index knows."""
     unknown = [entry for entry in entries if entry.fingerprint is None]
-    with ThreadPoolExecutor(8) as executor:
-        read = _told(executor.map(_read_content, unknown), len(unknown))
-        contents = [next(read) if e.fingerprint is None else e.fingerprint for e in entries]
+    # Not an executor: when it is left on Ctrl-C, it waits for all files that have not begun.
+    in_turn = map_ahead(_read_content, unknown, num_threads=_NUM_THREADS, depth=8 * _NUM_THREADS)
+    read = _told(in_turn, len(unknown))
+    contents = [next(read) if e.fingerprint is None else e.fingerprint for e in entries]
     return tuple(_digest(content) for content in contents)
 
 
@@ -111,7 +114,7 @@ def describe_list(one: SlideList, names: Sequence[str], digests: Sequence[str]) 
         digests: What identifies them, by number.
     """
     of_list = [names[number] for number in one.numbers]
-    are_short = sum(len(name.encode()) + 4 for name in of_list) <= _MAX_NAMES_BYTES
+    are_short = sum(len(escaped(name).encode()) + 4 for name in of_list) <= _MAX_NAMES_BYTES
     packed = None
     if one.weights is not None:
         packed = base64.b64encode(one.weights.astype("<f4").tobytes()).decode()
@@ -192,7 +195,9 @@ def _told(contents: Iterator[str], num: int) -> Iterator[str]:
 
 
 def _digest(content: str) -> str:
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()[:_DIGEST_BYTES]).decode()
+    # An unreadable slide is known by its name, which need not be UTF-8.
+    found = hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
+    return base64.b64encode(found[:_DIGEST_BYTES]).decode()
 
 
 class _Gone(NamedTuple):

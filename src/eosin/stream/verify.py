@@ -1,7 +1,6 @@
 """Whether the patches of a manifest can still be read, and are what they were."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from eosin.catalog.entry import SlideEntry
 from eosin.errors import SlideError
 from eosin.geometry import PatchCoordinate
 from eosin.randomness import Purpose, rng_at
+from eosin.stream.ahead import map_ahead
 from eosin.stream.manifest import read_manifest
 from eosin.stream.result import checksum
 
@@ -68,18 +68,20 @@ def verify_manifest(
     by_slide: dict[str, list[Mapping[str, object]]] = {}
     for row in rows:
         by_slide.setdefault(str(row["fingerprint"]), []).append(row)
-    with ThreadPoolExecutor(num_threads) as executor:
-        paths = _paths_by_content(entries, backend, executor)
-        jobs = [
-            executor.submit(_verify_slide, of_slide, paths.get(content), backend)
-            for content, of_slide in by_slide.items()
-        ]
-        verdicts = [verdict for job in jobs for verdict in job.result()]
+    # Not an executor: when it is left on Ctrl-C, it waits for all slides that have not begun.
+    paths = _paths_by_content(entries, backend, num_threads)
+    by_part = map_ahead(
+        lambda content: _verify_slide(by_slide[content], paths.get(content), backend),
+        by_slide,
+        num_threads=num_threads,
+        depth=2 * num_threads,
+    )
+    verdicts = [verdict for of_slide in by_part for verdict in of_slide]
     return tuple(sorted(verdicts, key=lambda verified: verified.index))
 
 
 def _paths_by_content(
-    entries: Sequence[SlideEntry], backend: SlideBackend, executor: ThreadPoolExecutor
+    entries: Sequence[SlideEntry], backend: SlideBackend, num_threads: int
 ) -> dict[str, str]:
     def content(entry: SlideEntry) -> str | None:
         if entry.fingerprint is not None:
@@ -90,8 +92,12 @@ def _paths_by_content(
         except SlideError:
             return None
 
-    found = zip(executor.map(content, entries), entries, strict=True)
-    return {fingerprint: entry.path for fingerprint, entry in found if fingerprint is not None}
+    found = map_ahead(content, entries, num_threads=num_threads, depth=2 * num_threads)
+    return {
+        fingerprint: entry.path
+        for fingerprint, entry in zip(found, entries, strict=True)
+        if fingerprint is not None
+    }
 
 
 def _verify_slide(

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -14,6 +15,7 @@ from jaxtyping import Bool
 from eosin.backends.base import Slide
 from eosin.errors import ConfigError, SlideError, system_reason
 from eosin.geometry import SlideInfo
+from eosin.reading import read_regular
 from eosin.tissue.base import TissueSource, mask_max_px
 from eosin.tissue.geojson import fill_areas, parse_geojson
 from eosin.tissue.mask import TissueMask
@@ -70,9 +72,9 @@ class MaskFolder(TissueSource):
 
     def _file_of(self, info: SlideInfo) -> Path | None:
         stem = Path(info.path).stem
-        found = [
-            path for suffix in (".png", ".geojson") if (path := self._named(stem, suffix)).exists()
-        ]
+        named = [self._named(stem, suffix) for suffix in (".png", ".geojson")]
+        # A name that is too long for a file is not there.
+        found = [path for path in named if os.path.exists(path)]  # noqa: PTH110
         if len(found) > 1:
             raise SlideError(info.path, f"has two masks, {found[0]} and {found[1]}; remove one")
         return found[0] if found else None
@@ -93,7 +95,7 @@ class MaskFolder(TissueSource):
 
 def _content(info: SlideInfo, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise SlideError(
             info.path, f"its mask {path} cannot be read ({system_reason(error)})"
@@ -136,7 +138,7 @@ def _from_geojson(
     info: SlideInfo, path: Path, content: bytes, classes: tuple[str, ...]
 ) -> Bool[np.ndarray, "height width"]:
     try:
-        drawing = parse_geojson(content.decode())
+        drawing = parse_geojson(content.decode("utf-8-sig"))
     except ValueError as error:
         raise SlideError(info.path, f"its mask {path} cannot be used: {error}") from error
     if drawing.num_without_area:

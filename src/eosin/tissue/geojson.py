@@ -50,9 +50,16 @@ def parse_geojson(text: str) -> Drawing:
         ValueError: If it is no such thing, or holds a geometry of another kind; the message says
             which.
     """
+    try:
+        return _drawing(json.loads(text))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _drawing(document: object) -> Drawing:
     areas: list[Area] = []
     num_without_area = 0
-    for number, feature in enumerate(_features(json.loads(text))):
+    for number, feature in enumerate(_features(document)):
         geometry = _object(feature.get("geometry", feature), f"feature {number} has no geometry")
         kind = geometry.get("type")
         if kind in _NO_AREA:
@@ -61,7 +68,7 @@ def parse_geojson(text: str) -> Drawing:
         try:
             polygons = _polygons(kind, geometry.get("coordinates"))
             rings = [tuple(_ring(ring) for ring in polygon) for polygon in polygons]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"feature {number}: {error}") from error
         name = _class_name(feature)
         areas.extend(Area(rings=polygon, class_name=name) for polygon in rings if polygon)

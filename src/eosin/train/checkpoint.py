@@ -31,6 +31,7 @@ from eosin.atomic import atomic_folder, foreign_file
 from eosin.errors import CheckpointError, ConfigError, InputError, system_reason
 from eosin.models.tensor_file import write_tensors
 from eosin.pipeline import StreamState
+from eosin.plain import from_json, to_json
 from eosin.train.run_folder import CHECKPOINT_FILES
 from eosin.train.saved_state import describe_failure, load_state, plain_name, save_state
 from eosin.train.student_teacher import StudentTeacher
@@ -110,7 +111,7 @@ def save_checkpoint(
 
         def write_alone() -> None:
             if world.is_main:
-                (aside / _STREAM).write_text(json.dumps(stream))
+                (aside / _STREAM).write_text(to_json(stream))
                 write_tensors(aside / _TEACHER, teacher, {"format": "pt"})
 
         def finish() -> None:
@@ -150,7 +151,7 @@ def load_newest(
         if problem is None:
             problem = load_state(path / "state", model, optimizer, world)
         if problem is None:
-            stream = cast(StreamState, json.loads((path / _STREAM).read_text()))
+            stream = cast(StreamState, from_json((path / _STREAM).read_bytes()))
             return Restored(step=_step_of(path), stream=stream)
         logger.warning("checkpoint %s is passed over: %s", path, problem)
     if problem is not None:

@@ -24,7 +24,8 @@ from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
 from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError, InputError, TrainingError, system_reason
-from eosin.plain import TYPE_KEY, Plain, differences, from_plain
+from eosin.plain import TYPE_KEY, Plain, differences, from_json, from_plain, to_json
+from eosin.reading import read_regular
 from eosin.stream.manifest import PART as MANIFEST_PART
 from eosin.train.config import TrainConfig
 from eosin.train.folder_lock import locked
@@ -122,11 +123,11 @@ class RunFolder:
                     "give the same settings to go on with it, or another out_dir"
                 )
         else:
-            write_atomic(config_path, json.dumps(config, indent=1))
+            write_atomic(config_path, to_json(config, indent=1))
 
     def write_recipe(self, name: str) -> None:
         """Write down which recipe the settings began as."""
-        write_atomic(self.path / "recipe.json", json.dumps({"name": name}))
+        write_atomic(self.path / "recipe.json", to_json({"name": name}))
 
     @property
     def recipe(self) -> str | None:
@@ -135,13 +136,13 @@ class RunFolder:
 
     def write_start(self, start: Mapping[str, object]) -> None:
         """Write down which weights the run starts from."""
-        write_atomic(self.path / "start.json", json.dumps(start, indent=1))
+        write_atomic(self.path / "start.json", to_json(start, indent=1))
 
     def write_down(self, slides: Sequence[SlideEntry], backend: Plain) -> None:
         """Write down what the run reads, and with which versions."""
         write_atomic(self.path / "slides.json", slide_list_text(slides))
-        write_atomic(self.path / "backend.json", json.dumps(backend, indent=1))
-        write_atomic(self.path / "versions.json", json.dumps(versions_here(), indent=1))
+        write_atomic(self.path / "backend.json", to_json(backend, indent=1))
+        write_atomic(self.path / "versions.json", to_json(versions_here(), indent=1))
 
     def stream_records(self, *, has_manifest: bool, anonymous: bool = False) -> Records:
         """Return where the run's stream writes down what happens to it."""
@@ -213,7 +214,7 @@ class RunFolder:
         path = self.path / "quarantine.json"
         if quarantined:
             with _told_what_to_do(path):
-                write_atomic(path, json.dumps(dict(quarantined), indent=1))
+                write_atomic(path, to_json(dict(quarantined), indent=1))
 
     def metrics(self) -> list[dict[str, Number]]:
         """Return one record a step, oldest first; damaged lines are left out with a warning."""
@@ -264,7 +265,7 @@ class RunFolder:
 
     def _read(self, name: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         try:
-            return json.loads((self.path / name).read_text())
+            return from_json(read_regular(self.path / name))
         except FileNotFoundError as error:
             if (self.exists() or self._has(".lock")) and not self.has_trained():
                 raise InputError(
@@ -277,7 +278,7 @@ class RunFolder:
 
 def _append(path: Path, record: Mapping[str, object]) -> None:
     with _told_what_to_do(path), path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(to_json(record) + "\n")
 
 
 @contextmanager
@@ -301,7 +302,7 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                 try:
                     record = json.loads(line)
                     record["step"]
-                except (json.JSONDecodeError, TypeError, KeyError):
+                except (ValueError, RecursionError, TypeError, KeyError):
                     num_damaged += 1
                 else:
                     yield record

@@ -1,18 +1,18 @@
 """The slides of a run as text, with the columns that weigh them: a line each, to be searched."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from eosin.catalog import SlideEntry
 from eosin.catalog.tcga import tcga_columns
 from eosin.errors import InputError
+from eosin.plain import to_json
 
 
 def slide_list_text(entries: Sequence[SlideEntry]) -> str:
     """Return slides as a JSON list, with paths that hold in any working directory."""
     lines = [
-        json.dumps(
+        to_json(
             {
                 "path": _absolute(entry.path),
                 "metadata": dict(entry.metadata),

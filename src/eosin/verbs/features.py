@@ -1,6 +1,5 @@
 """Commands about features: make them, judge them."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ import tyro
 
 from eosin.atomic import check_file, check_folder, write_atomic
 from eosin.errors import EosinError
+from eosin.plain import to_json
 from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
 
 if TYPE_CHECKING:
@@ -126,4 +126,4 @@ def evaluate(args: EvaluateVerb) -> None:
         if args.out is not None:
             weights = {name: encoder.weights_sha256 for name, encoder in models.items()}
             record = {"model": str(args.model), "weights_sha256": weights, **comparison.to_json()}
-            write_atomic(args.out, json.dumps(record, indent=1), is_ours=is_record)
+            write_atomic(args.out, to_json(record, indent=1), is_ours=is_record)
