@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from eosin.backends import AutoBackend, OpenSlideBackend, TiffBackend
@@ -16,7 +16,8 @@ from eosin.backends.tiff_levels import fit_level
 from eosin.errors import SlideOpenError
 from made_slides import smooth_tissue
 
-TILE = 64
+TILE = 32
+NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 READERS = pytest.mark.parametrize(
     "backend", [TiffBackend(), OpenSlideBackend(), AutoBackend()], ids=lambda b: type(b).__name__
 )
@@ -71,13 +72,13 @@ def middle_of_landmark(backend: SlideBackend, path: Path) -> list[tuple[float, f
 
 @READERS
 @given(
-    width=st.integers(900, 1500),
-    height=st.integers(900, 1500),
+    width=st.integers(500, 800),
+    height=st.integers(500, 800),
     kinds=st.lists(
         st.sampled_from(["exact", "padded", "cropped", "off by one"]), min_size=2, max_size=2
     ),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None, phases=NO_SHRINKING)
 def test_a_landmark_is_at_one_place_on_all_levels_or_the_level_is_left_out(
     tmp_path_factory: pytest.TempPathFactory,
     backend: SlideBackend,
@@ -88,7 +89,7 @@ def test_a_landmark_is_at_one_place_on_all_levels_or_the_level_is_left_out(
     """Row 10: levels that were padded to whole tiles were read at 3.29 and 8.2 for 4 and 16."""
     image = landmark(width, height)
     pages = [image]
-    for downsample, kind in zip((4, 16), kinds, strict=True):
+    for downsample, kind in zip((2, 8), kinds, strict=True):
         true = (width / downsample, height / downsample)
         size = {
             "exact": [int(side) for side in true],
@@ -130,6 +131,7 @@ def test_levels_padded_to_whole_tiles_keep_their_scale(tmp_path: Path):
         ((525, 527), (4.0, 525, 527)),
         ((576, 576), (4.0, 526, 526)),
         ((192, 192), (16.0, 131, 131)),
+        ((704, 704), (3.0, 701, 701)),
         ((210, 210), (2104 / 210, 210, 210)),
         ((2200, 526), "is larger than level 0"),
         ((2104, 2104), "is about as large as level 0"),
