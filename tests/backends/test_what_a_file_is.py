@@ -14,6 +14,7 @@ from eosin.backends import AutoBackend, OpenSlideBackend, TiffBackend
 from eosin.backends.base import SlideBackend
 from eosin.backends.tiff_levels import fit_level
 from eosin.errors import SlideOpenError
+from eosin.tissue import HSVTissueDetector
 from made_slides import smooth_tissue
 
 TILE = 32
@@ -319,3 +320,27 @@ def test_a_codec_that_is_not_known_is_called_by_its_name(tmp_path: Path):
     path = write(tmp_path / "a.tif", smooth_tissue(200, 200), compression="jpegxr")
     with pytest.raises(SlideOpenError, match=r"compressed by JPEGXR_NDPI|compressed by JPEGXR"):
         AutoBackend().open(path)
+
+
+@pytest.mark.parametrize("num_labels", [2, 5])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_mask_stored_in_colour_is_no_slide(tmp_path: Path, num_labels: int, suffix: str):
+    """Row 12, found beside it: masks and labels as RGB pictures lie beside slides."""
+    rows, columns = np.mgrid[0:700, 0:900] // 90
+    labels = (rows * 3 + columns) % num_labels
+    colours = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0), (90, 0, 200), (255, 255, 0)], np.uint8)
+    path = tmp_path / f"mask{suffix}"
+    if suffix == ".tif":
+        write(path, colours[labels])
+    else:
+        cv2.imwrite(str(path), colours[labels])
+    with AutoBackend().open(path) as slide, pytest.raises(SlideOpenError, match="flat colours"):
+        HSVTissueDetector().tissue(slide)
+
+
+def test_glass_and_tissue_are_no_masks(tmp_path: Path):
+    white = np.full((600, 600, 3), 243, np.uint8)
+    white[::7] = 241
+    for number, image in enumerate((white, smooth_tissue(600, 600))):
+        with AutoBackend().open(write(tmp_path / f"{number}.tif", image)) as slide:
+            HSVTissueDetector().tissue(slide)
