@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,9 @@ import numpy as np
 import pytest
 
 from eosin.cli import VERBS, main
+from eosin.models.config import vit_config
+from eosin.models.huggingface import export_huggingface
+from eosin.models.vit import VisionTransformer
 from eosin.train.run_folder import RunFolder
 from made_slides import write_slide
 
@@ -355,6 +361,87 @@ def test_a_bad_slide_among_good_ones_is_named_and_the_run_goes_on(
     code, _, _ = run(capsys, *words)
     assert code == 0
     assert f"not used: {bad}: is empty (0 bytes)" in caplog.text
+
+
+def small_export(folder: Path) -> Path:
+    config = vit_config("nano", image_size=28)
+    kind = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size_px": 28}
+    export_huggingface(folder, VisionTransformer(config).state_dict(), config, card="", **kind)
+    return folder
+
+
+def small_tiles(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label, level in (("dark", 40), ("light", 200)):
+            (folder / part / label).mkdir(parents=True)
+            for number in range(6):
+                noise = rng.integers(0, 30, (28, 28, 3)) + level
+                cv2.imwrite(str(folder / part / label / f"{number}.png"), noise.astype(np.uint8))
+    return folder
+
+
+def test_a_place_that_takes_no_numbers_is_refused_before_they_are_computed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    """Row 22 of the faults: `evaluate -o FILE/r.json` lost the numbers after the work."""
+    (tmp_path / "file").touch()
+    words = ["evaluate", tmp_path / "no model yet", "--data-dir", small_tiles(tmp_path / "tiles")]
+    code, line = fails(capsys, *words, "-o", tmp_path / "file" / "r.json")
+    assert (code, f"{tmp_path / 'file'} is a file, so " in line) == (2, True)
+
+
+def test_numbers_are_printed_also_where_they_cannot_be_written_and_written_where_nobody_reads_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Row 22 of the faults: another member, a disk full after the work, or a broken pipe."""
+    model, tiles = small_export(tmp_path / "model"), small_tiles(tmp_path / "tiles")
+    words = ["evaluate", model, "--data-dir", tiles, "--device=cpu", "-o", tmp_path / "r.json"]
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        code, out, talk = run(capsys, *words)
+    assert code == 1
+    assert re.search("trained +knn +accuracy", out)
+    reason = "r.json cannot be written: No space left on device; free some space and start again"
+    assert talk.splitlines()[-1] == f"eosin: {tmp_path}/{reason}"
+    assert not (tmp_path / "r.json").exists()
+
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.print", closed)
+        assert run(capsys, *words)[0] == 1
+    assert len(json.loads((tmp_path / "r.json").read_text())["results"]) == 2
+    assert run(capsys, *words)[0] == 0, "its own output is replaced"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a/b.svs"), "a/b.svs; No such file or "),
+        (OSError(28, "No space left on device"), "No space left on device; free some space"),
+        (OSError(24, "Too many open files"), "Too many open files; allow the process more open"),
+        (OSError("a library's own words"), "a library's own words"),
+    ],
+)
+def test_what_the_system_says_is_one_line_with_the_file_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: OSError, says: str
+):
+    """Section E of the faults: '[Errno 2]' was shown raw."""
+
+    def fail(_: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr("eosin.cli._run", fail)
+    code, line = fails(capsys, "scan")
+    assert code == 1
+    assert line.startswith(f"eosin: {says}")
+    assert "Errno" not in line
 
 
 def test_evaluation_prints_numbers_and_keeps_predictions(

@@ -11,7 +11,7 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 
 ORDER = (
-    "names", "reading", "progress",
+    "names", "reading", "progress", "children",
     "errors", "plain", "atomic", "randomness", "scratch", "resample", "geometry", "backends",
     "catalog", "tissue", "sampling", "filters", "transforms", "views", "stream", "pipeline", "scan",
     "speed", "dataset", "masking", "augment", "loader", "models", "losses",
@@ -20,7 +20,7 @@ ORDER = (
 )  # fmt: skip
 """Each may import what stands before it; a folder is one entry."""
 
-INDEPENDENT = {"phantom": {"errors", "atomic"}}
+INDEPENDENT = {"phantom": {"errors", "atomic", "children"}}
 """Slides are made without the code that is tested on them."""
 
 TORCH_FREE = (

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from eosin.errors import ConfigError
@@ -64,9 +63,17 @@ def test_an_export_and_an_empty_folder_are_replaced(tmp_path: Path, run: RunFold
     out = tmp_path / "model"
     out.mkdir()
     export_run(run.path, out)
-    before = load_file(out / "model.safetensors")
-    (out / "README.md").write_text("an older card")
+    before, number = everything_in(out), (out / "model.safetensors").stat().st_ino
     export_run(run.path, out)
-    assert "AutoModel" in (out / "README.md").read_text()
-    after = load_file(out / "model.safetensors")
-    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert everything_in(out) == before
+    assert (out / "model.safetensors").stat().st_ino != number
+
+
+def test_a_card_that_somebody_has_written_is_not_replaced(tmp_path: Path, run: RunFolder):
+    """Row 1 of the faults: another member, an edited card was taken for an export's."""
+    out = tmp_path / "model"
+    export_run(run.path, out)
+    (out / "README.md").write_text("Trained for the Bergen study.")
+    with pytest.raises(ConfigError, match="the card or a setting was edited"):
+        export_run(run.path, out)
+    assert (out / "README.md").read_text() == "Trained for the Bergen study."

@@ -12,6 +12,7 @@ from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
 from eosin.errors import ConfigError, InputError
 from eosin.progress import progress_bar
 from eosin.sampling.grid import GridSampler
+from eosin.tissue.base import TissueSource
 from eosin.tissue.hsv import HSVTissueDetector
 from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
@@ -91,12 +92,13 @@ def embed_with_progress(
     num_threads: int = 2,
     backend: SlideBackend | None = None,
     masks: MaskStore | None = None,
+    tissue_source: TissueSource | None = None,
 ) -> int:
     """Embed slides with a progress bar and return how many failed, each named with its reason."""
     paths = [str(path) for path in slides]
     extraction = Extraction(
         backend=backend or AutoBackend(),
-        tissue_detector=HSVTissueDetector(),
+        tissue_detector=tissue_source or HSVTissueDetector(),
         grid=grid,
         batch_size=batch_size,
         num_threads=num_threads,

@@ -235,7 +235,12 @@ def check_file(
 
 
 def check_folder(
-    path: Path, kind: str, *, is_ours: IsOurs | None = None, inputs: Iterable[Path | str] = ()
+    path: Path,
+    kind: str,
+    *,
+    is_ours: IsOurs | None = None,
+    inputs: Iterable[Path | str] = (),
+    hint: str = "",
 ) -> None:
     """Refuse a place for a folder before any work is done for it; nothing is changed there.
 
@@ -245,6 +250,7 @@ def check_folder(
         is_ours: Of a folder that is there already, where it is to be replaced as a whole; None
             where files are added to it.
         inputs: What the work reads, which the folder must not be.
+        hint: Why a folder may not be known as ours, for the message.
 
     Raises:
         ConfigError: If a file, an input or a folder that is not ours is there.
@@ -253,9 +259,11 @@ def check_folder(
     with explained(path):
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file, and {kind} is a folder; give another name")
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(f"{path} is a link to nothing; give another name, or remove it")
         _refuse_input(path, kind, inputs)
         if is_ours is not None:
-            _refuse_to_replace_folder(path, is_ours, kind)
+            _refuse_to_replace_folder(path, is_ours, kind, hint)
         target = _behind_links(path)
         _try(target if is_ours is None else target.parent, target)
 
@@ -291,14 +299,17 @@ def _refuse_to_replace(path: Path, is_ours: IsOurs | None, kind: str = "such a f
         )
 
 
-def _refuse_to_replace_folder(path: Path, is_ours: IsOurs, kind: str = "such a folder") -> None:
+def _refuse_to_replace_folder(
+    path: Path, is_ours: IsOurs, kind: str = "eosin's own", hint: str = ""
+) -> None:
     """Raise ConfigError where something is at `path` that a folder must not replace."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} is a file, which a folder does not replace; give another name")
     if _is_filled(path) and not is_ours(path):
+        why = f" ({hint})" if hint else ""
         raise ConfigError(
-            f"{path} holds something that is not {kind} as eosin writes it; remove it if you need "
-            "it no more, or give another folder"
+            f"{path} holds something that is not {kind}{why}; remove it if you need it no more, or "
+            "give another folder"
         )
 
 

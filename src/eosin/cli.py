@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A path that is printed for a script is that path, whatever bytes it has.
         sys.stdout.reconfigure(errors="surrogateescape")
+    # Of a damaged header it writes a line a page; what it comes to is said by the reader.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     # OpenMP threads that wait by spinning take the cores from the threads that read patches, and on
     # a shared machine from everybody (2 to 4 times slower steps; see docs/log.md). Read by torch's
     # OpenMP when it is first imported, which only the verbs do.

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from eosin.children import end_with_parent
 from eosin.errors import ConfigError
 from eosin.pipeline import PatchPipeline, StreamState
 from eosin.stream.result import PatchResult
@@ -98,6 +99,7 @@ class PatchDataset(IterableDataset[PatchItem]):
             return self._items(self.pipeline, 0, 1)
         # Neither open slides nor OpenCV's threads survive a fork: the worker has its own.
         if not self._is_workers_own:
+            end_with_parent()
             cv2.setNumThreads(0)
             self.pipeline = copy.copy(self.pipeline)
             self._is_workers_own = True

@@ -40,6 +40,7 @@ def train_with_progress(
     weights: Path | None = None,
     watch: Watch | None = None,
     recipe: str | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> RunFolder:
     """Train with a progress bar and all that watches, and name the slides that could not be used.
 
@@ -54,6 +55,7 @@ def train_with_progress(
         weights: What the run starts from.
         watch: What is looked at; the defaults when None.
         recipe: Name of what the settings began as, for the model card.
+        left_out: Slides that were named and are not among `slides`, with the reasons.
 
     Raises:
         EosinError: As `eosin.train.loop.train`.
@@ -64,7 +66,7 @@ def train_with_progress(
         monitors = monitors_for(watch or Watch(), config, slides, run, backend=backend, site=site)
         if is_main:
             bar = stack.enter_context(progress_bar("training", config.steps))
-            monitors.append(_ProgressMonitor(bar))
+            monitors.append(_ProgressMonitor(bar, run, left_out or {}))
         run = train(
             config,
             slides,
@@ -82,12 +84,14 @@ def train_with_progress(
 
 @final
 class _ProgressMonitor(Monitor):
-    """Moves a bar on."""
+    """Moves a bar on, and writes down at the start what the run leaves out."""
 
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
+    def __init__(self, bar: Bar, run: RunFolder, left_out: Mapping[str, str]) -> None:
+        self._bar, self._run, self._left_out = bar, run, left_out
 
     def run_started(self, first_step: int, num_steps: int) -> None:
+        if self._left_out or self._run.left_out:
+            self._run.write_left_out(self._left_out)
         if first_step:
             self._bar.move_to(first_step, "going on")
 
@@ -113,7 +117,11 @@ def export_run(run_path: Path, out: Path, *, is_best: bool = False, num_averaged
         ConfigError: If `out` holds something else, or both a best and a mean are asked for.
         WriteError: If the folder cannot be written, such as on a full disk.
     """
-    check_folder(out, "an export", is_ours=is_untouched_export, inputs=[run_path])
+    hint = (
+        "the mark is missing, as in exports of earlier versions, there are other files, or the "
+        "card or a setting was edited"
+    )
+    check_folder(out, "an export", is_ours=is_untouched_export, inputs=[run_path], hint=hint)
     run = RunFolder(run_path)
     config = run.train_config
     teacher = chosen_teacher(run, is_best=is_best, num_averaged=num_averaged)

@@ -225,6 +225,11 @@ class PatchPipeline:
         """Slides that turned out unusable, each with the reason."""
         return self._store.quarantined
 
+    @property
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """What is to be said of slides that were opened and can be used, by path."""
+        return self._store.notes
+
     def __iter__(self) -> Iterator[PatchResult]:
         """Go on at the cursor; the cursor moves when a sample is delivered."""
         for result in self.samples(takewhile(self._has, count(self.next_index))):

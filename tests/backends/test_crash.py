@@ -198,3 +198,98 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
         CrashLog(tmp_path / "file").reading("a.svs"),
     ):
         pass
+
+
+def test_notes_have_their_space_before_anything_is_written_into_them(tmp_path):
+    """Row 22 of the faults: on a full disk, memory shared with a sparse file ended in SIGBUS."""
+    with CrashLog(tmp_path).reading("a.svs"):
+        (notes,) = tmp_path.glob("*.reading")
+        seen = notes.stat()
+    assert seen.st_blocks * 512 >= seen.st_size > 0
+
+
+def test_a_disk_that_cannot_reserve_space_has_it_written(tmp_path, monkeypatch):
+    """Row 22 of the faults: another member, file systems without `fallocate`."""
+
+    def lack(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", lack)
+    with CrashLog(tmp_path).reading("a.svs"):
+        (notes,) = tmp_path.glob("*.reading")
+        seen = notes.stat()
+    assert seen.st_blocks * 512 >= seen.st_size > 0
+
+
+FULL = """
+import os, sys
+from pathlib import Path
+from eosin.backends.crash import CrashLog
+from eosin.errors import InputError
+
+folder, call, failing = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+actual = Path.open if call == "open" else os.posix_fallocate
+
+def full(first, *rest, **named):
+    if call != "open" or first.suffix == failing:
+        raise OSError(28, os.strerror(28))
+    return actual(first, *rest, **named)
+
+setattr(Path if call == "open" else os, call, full)
+try:
+    CrashLog(folder).reading("a.svs").__enter__()
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "failing"), [("open", ".reading"), ("open", ".fault"), ("posix_fallocate", "")]
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_notes_that_cannot_be_made_leave_nothing(tmp_path, call, failing, is_there):
+    """Row 34 of the faults: full inodes left `*.reading` in the folder of notes, and the folder."""
+    folder = tmp_path / "deep" / "crashes"
+    (folder if is_there else folder.parent).mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, folder, call, failing],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{folder} cannot be written (No space left on device)" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["deep"] + ["crashes"] * is_there
+
+
+def test_machines_of_a_domain_have_notes_for_each_process(tmp_path, monkeypatch):
+    """Row 34 of the faults: another member, names with dots lost all that stood after the first."""
+    named = os.uname()
+    fields = [named.sysname, "node1.cluster.local", named.release, named.version, named.machine]
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(fields))
+    with CrashLog(tmp_path).reading("a.svs"):
+        names = sorted(path.name for path in tmp_path.iterdir())
+    assert [Path(name).suffix for name in names] == [".fault", ".reading"]
+    assert all(name.startswith(f"node1.cluster.local-{os.getpid()}-") for name in names)
+
+
+def test_files_of_others_in_the_folder_of_notes_stay(tmp_path):
+    """Row 1 of the faults: another member, any `*.reading` was taken for notes and removed."""
+    for name in ("shelf.reading", "host-12-ab.reading", "host-12-ab.fault", "a.fault"):
+        (tmp_path / name).write_text("mine")
+    die(tmp_path, "bad.svs", "SIGABRT")
+    assert CrashLog(tmp_path).take_stock() == ["bad.svs"]
+    (tmp_path / "crashes.jsonl").unlink()
+    assert len([path for path in tmp_path.iterdir() if path.read_text() == "mine"]) == 4
+
+
+def test_an_empty_folder_that_was_there_stays_and_one_made_for_notes_goes(tmp_path):
+    """Row 1 of the faults: another member, an empty folder of somebody was removed."""
+    script = (
+        "import sys; from pathlib import Path; from eosin.backends.crash import CrashLog\n"
+        "with CrashLog(Path(sys.argv[1])).reading('a.svs'): pass"
+    )
+    (tmp_path / "theirs").mkdir()
+    for name in ("theirs", "ours"):
+        subprocess.run([sys.executable, "-c", script, tmp_path / name], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs"]

@@ -20,7 +20,7 @@ from made_slides import smooth_tissue, write_slide
 from scan.scanning import plan_of, scan
 
 IMAGE = smooth_tissue(700, 600)
-IMAGE_WIDTH, IMAGE_LENGTH, COMPRESSION, TILE_LENGTH, OFFSETS = 256, 257, 259, 323, 324
+IMAGE_WIDTH, IMAGE_LENGTH, BITS, COMPRESSION, TILE_LENGTH, OFFSETS = 256, 257, 258, 259, 323, 324
 
 
 def pyramid(path: Path, **settings) -> Path:
@@ -89,6 +89,18 @@ def test_compressed_tiles_of_a_page_that_says_they_are_not_are_damage(tmp_path):
     """Row 32 of the faults: OpenSlide read all of the finest level as raw pixels."""
     path = set_tag(pyramid(tmp_path / "a.tif"), 0, COMPRESSION, 1)
     with pytest.raises(SlideOpenError, match="uncompressed tiles of at most"):
+        AutoBackend().open(path)
+
+
+@pytest.mark.parametrize(("code", "part", "value"), [(BITS, "value", 9), (IMAGE_WIDTH, "count", 2)])
+def test_levels_that_openslide_leaves_out_are_damage(tmp_path, code, part, value):
+    """Row 32 of the faults: libtiff stops at a page that it cannot read, and says nothing."""
+    path = pyramid(tmp_path / "a.tif", description="Aperio Image Library v1.0|MPP = 0.25")
+    # A missing tile is what leaves such a file to OpenSlide.
+    set_tag(path, 1, 325, 0)
+    assert len(AutoBackend().open(path).info.levels) == 3
+    set_tag(path, 2, code, value, part)
+    with pytest.raises(SlideOpenError, match="damaged"):
         AutoBackend().open(path)
 
 
@@ -201,3 +213,26 @@ def test_openslides_thumbnails_are_bounded_by_the_length_of_the_file(tmp_path, m
     monkeypatch.setattr(slide, "_info", replace(slide.info, levels=huge))
     with pytest.raises(SlideReadError, match="which cannot be; the file is damaged"):
         slide.thumbnail(512)
+
+
+def test_an_ome_description_that_is_no_xml_costs_its_scale_and_not_the_levels(tmp_path):
+    """Row 32 of the faults: OpenSlide, which took the file instead, finds one level of it."""
+    text = '<?xml version="1.0"?><OME xmlns="x"><Image><Pixels SizeC="3"/></Image></OME>'
+    path = pyramid(tmp_path / "a.ome.tif", as_subifds=True, description=text)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"<Image>", b"<Image "))
+    info = AutoBackend().open(path).info
+    assert (info.reader, info.vendor, len(info.levels)) == ("tiff", "generic-tiff", 3)
+
+
+def test_a_resolution_of_the_wrong_type_is_none(tmp_path):
+    """Row 32 of the faults: the same, for a tag that no pixel depends on."""
+    path = pyramid(tmp_path / "a.tif", resolution=(40000, 40000), resolutionunit="CENTIMETER")
+    assert AutoBackend().open(path).info.mpp is not None
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages[0].tags["XResolution"].offset + 2
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<H", content, at, 2)
+    path.write_bytes(content)
+    info = AutoBackend().open(path).info
+    assert (info.reader, info.mpp) == ("tiff", None)

@@ -52,5 +52,7 @@ def test_listing_reads_no_tile(tmp_path: Path):
             (tmp_path / part / name / "0.png").touch()
     tiles = list_tiles(tmp_path)
     assert (len(tiles.train), len(tiles.test)) == (2, 2)
-    with pytest.raises(InputError, match=r"0\.png cannot be decoded"):
+    with pytest.raises(
+        InputError, match=r"class a of .*train has no tile .* 0\.png cannot be decoded"
+    ):
         evaluate_tiles({"colour": ColourHistogram(8)}, tiles)

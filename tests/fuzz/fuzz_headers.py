@@ -92,7 +92,11 @@ def _tag_changes(
 
 
 def run_cases(
-    path: Path, changes: list[Change], good: list[Path], folder: Path
+    path: Path,
+    changes: list[Change],
+    good: list[Path],
+    folder: Path,
+    time_limit_s: float = TIME_LIMIT_S,
 ) -> Iterator[tuple[Change, str, float]]:
     """Yield what became of the file with each change, and how long it took in seconds."""
     expected = in_own_process(lambda: samples_of([good[0], path, good[1]]))
@@ -108,7 +112,7 @@ def run_cases(
             os.pwrite(file, change.new, change.at)
             begin = time.monotonic()
             outcome = in_own_process(
-                lambda: judge(damaged, good, expected), TIME_LIMIT_S, MEMORY_BYTES
+                lambda: judge(damaged, good, expected), time_limit_s, MEMORY_BYTES
             )
             yield change, str(outcome), time.monotonic() - begin
             os.pwrite(file, before, change.at)

@@ -1,6 +1,7 @@
 """Damaged slides, each in its own process: no crash, no hang, failures named, others unharmed.
 
-`fuzz_slides.py` does the same to whole folders; docs/robustness.md has its counts.
+`fuzz_slides.py` does the same to whole folders, `fuzz_headers.py` to every header field;
+docs/robustness.md has their counts.
 """
 
 import os
@@ -10,15 +11,18 @@ import time
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eosin.backends import AutoBackend
 from eosin.errors import SlideError
 from fuzz.damage import changes, truncations
-from fuzz.outcome import in_own_process, judge, samples_of, stream
+from fuzz.fuzz_headers import header_changes, made_pyramids, run_cases
+from fuzz.outcome import TIME_LIMIT_S, in_own_process, judge, samples_of, stream
 from made_slides import smooth_tissue, write_slide
 
 NUM_EACH = 20
+KNOWN = {"refused", "opened, some regions fail", "opened, all regions read"}
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +52,19 @@ def test_damaged_slides_are_refused_or_read_in_part_and_harm_no_other(folder, go
         folder / f"{compression}.svs", smooth_tissue(700, 600, seed=5), compression=compression
     )
     seen = list(outcomes(folder, good, whole))
-    known = {"refused", "opened, some regions fail", "opened, all regions read"}
-    assert set(seen) <= known
+    assert set(seen) <= KNOWN
     assert sum(outcome != "refused" for outcome in seen) >= 0.3 * len(seen)
     assert "opened, some regions fail" in seen
+
+
+def test_no_header_field_of_any_page_hangs_or_crashes_a_reader(folder, good):
+    """Row 32 of the faults: a sample of what `fuzz_headers.py` does in full."""
+    rng = np.random.default_rng(0)
+    for path in made_pyramids(folder):
+        changes = list(header_changes(path))
+        drawn = [changes[number] for number in rng.choice(len(changes), 4, replace=False)]
+        for change, outcome, _ in run_cases(path, drawn, good, folder, TIME_LIMIT_S):
+            assert outcome in KNOWN, f"{path.name}: {change.field} {change.what}: {outcome}"
 
 
 @pytest.mark.parametrize("content", [b"", b"just text, renamed", bytes(5000)])

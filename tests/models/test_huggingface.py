@@ -266,6 +266,58 @@ def test_an_export_is_known_by_its_mark_until_something_is_put_into_it(tmp_path:
     assert not is_untouched_export(tmp_path / "m")
 
 
+EXPORT = """
+import sys
+from pathlib import Path
+import torch
+from eosin.models.config import vit_config
+from eosin.models.huggingface import export_huggingface
+from eosin.models.vit import VisionTransformer
+torch.manual_seed(0)
+config = vit_config("nano", image_size=28)
+state = VisionTransformer(config).state_dict()
+kind = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size_px": 28}
+for number in range(4):
+    export_huggingface(Path(sys.argv[1]) / str(number), state, config, card="card", **kind)
+"""
+
+
+def test_equal_exports_are_equal_files(tmp_path: Path):
+    """Row 34 of the faults: the texts in the header of the weights came in any order."""
+    for process in ("a", "b"):
+        environment = {**os.environ, "PYTHONHASHSEED": str(ord(process))}
+        words = [sys.executable, "-c", EXPORT, str(tmp_path / process)]
+        subprocess.run(words, check=True, env=environment)
+    for name in ("model.safetensors", "config.json", "preprocessor_config.json", "README.md"):
+        files = {path.read_bytes() for path in tmp_path.glob(f"*/*/{name}")}
+        assert len(files) == 1, name
+    header = (tmp_path / "a" / "0" / "model.safetensors").read_bytes()[8:200]
+    assert header.startswith(b'{"__metadata__":{"eosin_texts_sha256":"')
+
+
+def test_a_card_that_somebody_has_edited_is_not_replaced(tmp_path: Path):
+    """Row 1 of the faults: another member, an export was known by the names of its files alone."""
+    state_dict = VisionTransformer(SMALL).state_dict()
+    export_huggingface(tmp_path / "m", state_dict, SMALL, **NORMALIZATION, card="card")
+    card = tmp_path / "m" / "README.md"
+    card.write_text("card\nTrained for the Bergen study.")
+    assert not is_untouched_export(tmp_path / "m")
+    with pytest.raises(ConfigError, match="holds something that is not"):
+        export_huggingface(tmp_path / "m", state_dict, SMALL, **NORMALIZATION, card="card")
+    assert "Bergen" in card.read_text()
+
+
+def test_a_folder_or_a_link_under_a_name_of_an_export_is_not_removed(tmp_path: Path):
+    """Row 1 of the faults: another member, a folder called as a file of an export."""
+    state_dict = VisionTransformer(SMALL).state_dict()
+    for make in (lambda path: path.mkdir(), lambda path: path.symlink_to("model.safetensors")):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        export_huggingface(folder, state_dict, SMALL, **NORMALIZATION, card="card")
+        (folder / "README.md").unlink()
+        make(folder / "README.md")
+        assert not is_untouched_export(folder)
+
+
 def test_weights_in_half_precision_are_exported_as_float32():
     model = VisionTransformer(SMALL).bfloat16()
     tensors, config_json = to_huggingface(model.state_dict(), SMALL)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import UInt8
+from PIL import Image as PillowImage
 
 from eosin.embed.encoder import load_encoder
 from eosin.errors import ConfigError, InputError
@@ -15,6 +16,7 @@ from eosin.models.huggingface import export_huggingface, from_huggingface
 from eosin.models.image_processor import FILE, read_preparation
 from eosin.models.pooling import pooled
 from eosin.models.vit import VisionTransformer
+from eosin.transforms.resize import resize
 from test_cli import fails
 
 CONFIG = ViTConfig(embed_dim=24, depth=1, num_heads=2, patch_size=14, image_size=56)
@@ -239,3 +241,24 @@ def test_a_hub_name_says_how_the_model_is_fetched(capsys: pytest.CaptureFixture,
     """Section E of the faults: hub names."""
     _, message = fails(capsys, "embed", "owkin/phikon-v2", tmp_path, "-o", tmp_path / "out")
     assert "hf download owkin/phikon-v2 --local-dir phikon-v2" in message
+
+
+@pytest.mark.parametrize("shape", [(SIDE, 131), (130, 77), (56, 80)])
+def test_of_an_oblong_image_an_export_takes_the_middle_as_transformers_does(
+    folder: Path, shape: tuple[int, int]
+):
+    """Row 15 of the faults: oblong images were refused in one place and stretched in another."""
+    from transformers.models.bit.image_processing_pil_bit import (  # noqa: PLC0415
+        BitImageProcessorPil,
+    )
+
+    down, across = np.mgrid[0 : shape[0], 0 : shape[1]] / np.reshape(shape, (2, 1, 1))
+    smooth = (255 * np.dstack([down, across, (down + across) / 2])).astype(np.uint8)
+    processor = BitImageProcessorPil.from_pretrained(folder, do_normalize=False)
+    expected = np.asarray(processor(PillowImage.fromarray(smooth))["pixel_values"][0])
+    seen = load_encoder(folder).prepare(smooth).transpose(2, 0, 1) / 255
+    # Where both resize, one by averaging areas and one bilinearly, and the middle lies half a pixel
+    # off where a side is odd.
+    assert np.abs(seen - expected).max() < 6 / 255
+    stretched = resize(smooth, 56).transpose(2, 0, 1) / 255
+    assert np.abs(stretched - expected).max() > 12 / 255

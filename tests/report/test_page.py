@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from eosin.report.page import (
     collapsible,
     configuration,
     figure,
+    is_page,
     paragraph,
     side_by_side,
     table,
@@ -137,3 +139,21 @@ def test_a_report_needs_neither_torch_nor_matplotlib():
         "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_page_is_known_as_ours_also_one_of_an_earlier_version_and_no_other_is_replaced(tmp_path):
+    """Row 1 of the faults: another member, any HTML file was replaced by a page."""
+    path, old, mine = (tmp_path / f"{name}.html" for name in ("page", "old", "mine"))
+    page = Page(title="T" * 500, summary="", sections=())
+    write_page(path, page)
+    write_page(path, page)
+    unmarked = re.sub(r'<meta name="generator"[^>]*>\n', "", path.read_text())
+    assert "generator" not in unmarked
+    old.write_text(unmarked)
+    write_page(old, page)
+    for content in ("", "<!doctype html><title>eosin</title>", "\0\xff"):
+        mine.write_text(content)
+        assert not is_page(mine)
+        with pytest.raises(ConfigError, match=r"mine\.html is there and is not"):
+            write_page(mine, page)
+        assert mine.read_text() == content

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eosin.backends.openslide import OpenSlideBackend
-from eosin.errors import InputError
+from eosin.errors import ConfigError, InputError
 from eosin.evaluate.comparison import ModelComparison, compare_models
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.report import preview
@@ -181,3 +181,13 @@ def test_one_model_alone_is_compared_with_none():
 def test_a_comparison_with_a_part_missing_says_so():
     with pytest.raises(InputError, match="'class_names' is missing"):
         ModelComparison.from_json({"note": "n"})
+
+
+def test_a_report_of_somebody_in_a_run_is_not_replaced(run_path: Path):
+    """Row 1 of the faults: another member, whatever was called report.html."""
+    (run_path / "report.html").write_text("<p>Written by hand.")
+    before = sorted(run_path.rglob("*"))
+    with pytest.raises(ConfigError, match=r"report\.html is there and is not a page that eosin"):
+        write_run_report(run_path)
+    assert (run_path / "report.html").read_text() == "<p>Written by hand."
+    assert sorted(run_path.rglob("*")) == before

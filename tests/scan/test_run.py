@@ -313,6 +313,28 @@ def test_a_scan_that_is_stopped_in_the_middle_leaves_masks_and_no_half_index(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["masks"]
 
 
+_STUCK_SCAN = _SLOW_SCAN.replace("time.sleep(0.05)", "pass").replace(
+    "return Synth", "time.sleep(600 if path.endswith('3') else 0)\n        return Synth"
+)
+
+
+def test_a_scan_that_is_stuck_on_a_slide_ends_when_it_is_interrupted(tmp_path):
+    """Row 32 of the faults: Ctrl-C waited for the slides that were being looked at."""
+    assert "600" in _STUCK_SCAN
+    scanning = subprocess.Popen(
+        [sys.executable, "-c", _STUCK_SCAN, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert scanning.stdout is not None
+    with scanning.stdout:
+        while not scanning.stdout.readline().rstrip().endswith(b"3"):
+            assert scanning.poll() is None
+        scanning.send_signal(signal.SIGINT)
+        assert scanning.wait(timeout=60) != 0
+    assert not (tmp_path / "index.parquet").exists()
+
+
 def test_settings_that_make_no_sense_are_refused_by_name():
     with pytest.raises(ConfigError, match="num_candidates=0"):
         plan_of(num_candidates=0)
@@ -382,3 +404,16 @@ def test_an_index_from_before_there_were_notes_is_a_list_of_slides_and_is_scanne
     parquet.write_table(table, index)
     assert [entry.path for entry in list_slides(index)] == ["made://a"]
     assert scan(tmp_path, "made://a")["a"].scan_notes == ()
+
+
+def test_equal_scans_are_equal_files(tmp_path):
+    """Row 34 of the faults: another member, the files of a scan."""
+    slides = [write_slide(tmp_path / f"{n}.svs", smooth_tissue(400, 400, seed=n)) for n in range(3)]
+    files = []
+    for num_threads in (1, 3):
+        folder = tmp_path / f"with {num_threads}"
+        masks = MaskStore(folder / "masks")
+        scan(folder, *map(str, slides), plan=plan_of(AutoBackend()), mask_store=masks)
+        files.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.p*")})
+    assert len(files[0]) == 4
+    assert files[0] == files[1]

@@ -304,6 +304,20 @@ def test_an_old_checkpoint_that_cannot_be_removed_ends_no_run(
     assert names(tmp_path) == [2]
 
 
+def test_a_checkpoint_with_a_file_of_somebody_in_it_is_neither_removed_nor_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Row 1 of the faults: another member, old checkpoints were removed with whatever was there."""
+    save(tmp_path, 1)
+    (tmp_path / "step_00000001" / "why it diverged.txt").write_text("years")
+    save(tmp_path, 2, keep=1)
+    assert "step_00000001 stays, as it holds something that eosin did not write" in caplog.text
+    with pytest.raises(CheckpointError, match="holds something that is not"):
+        save(tmp_path, 1, keep=9)
+    assert names(tmp_path) == [1, 2]
+    assert (tmp_path / "step_00000001" / "why it diverged.txt").read_text() == "years"
+
+
 def test_the_checksums_cover_every_file(of_two_ranks: Path):
     path = of_two_ranks / "step_00000003"
     listed = json.loads((path / ".complete").read_text())["files"]

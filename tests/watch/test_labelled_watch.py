@@ -113,12 +113,24 @@ def test_parts_of_different_classes_are_refused(tmp_path: Path):
         LabelledSet.from_folder(tmp_path, 100)
 
 
-def test_tiles_that_are_not_square_are_refused_when_the_run_starts(tmp_path: Path):
-    folder = write_tiles(tmp_path, 2)
-    cv2.imwrite(str(folder / "dark" / "000.png"), np.zeros((40, 50, 3), np.uint8))
-    watch = LabelledWatch(LabelledSet.from_folder(folder, 100), EVERY_STEP, size_px=SIZE)
-    with pytest.raises(InputError, match="50 x 40 px"):
-        watch.run_started(0, 4)
+def test_of_oblong_tiles_the_middle_is_looked_at_and_bad_ones_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Rows 15, 16 and 19 of the faults: the rules for tiles are those of an evaluation."""
+    folder = write_tiles(tmp_path, 8)
+    tile = cv2.imread(str(folder / "dark" / "000.png"))
+    cv2.imwrite(str(folder / "dark" / "000.png"), np.pad(tile, ((0, 0), (30, 30), (0, 0))))
+    (folder / "pale" / "001.png").write_bytes(b"no image")
+    (folder / "pale" / "Thumbs.db").touch()
+    shutil.copy(folder / "pale" / "002.png", folder / "pale" / "003.png")
+    tiles = LabelledSet.from_folder(folder, 100)
+    assert tiles.num_tiles == 15
+    assert look(tiles)["watch_knn_accuracy"] == 1
+    said = caplog.text
+    assert "left out: 1 of 16 (pale/001.png cannot be decoded" in said
+    assert "oblong tiles, of which" in said
+    assert "pale/Thumbs.db" in said
+    assert "copies of others: 1 (pale/002.png = pale/003.png)" in said
 
 
 def test_real_tiles_are_told_as_by_the_classifier_on_the_teachers_features():

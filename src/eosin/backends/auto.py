@@ -34,7 +34,7 @@ class AutoBackend(SlideBackend):
         if "://" in str(path):
             raise unclaimed
         try:
-            return OpenSlideBackend(mpp=self.mpp).open(path)
+            slide = OpenSlideBackend(mpp=self.mpp).open(path)
         except SlideOpenError as error:
             why = UNREAD_SUFFIXES.get(Path(path).suffix.lower())
             if why is not None:
@@ -43,3 +43,12 @@ class AutoBackend(SlideBackend):
                 raise
             reason = f"{error.reason}; the direct TIFF reader: {unclaimed.reason}"
             raise SlideOpenError(path, reason) from error
+        found = slide.num_levels_found
+        if found < unclaimed.num_levels:
+            slide.close()
+            raise SlideOpenError(
+                path,
+                f"is damaged: OpenSlide finds {found} of its {unclaimed.num_levels} levels; "
+                f"the direct TIFF reader: {unclaimed.reason}",
+            )
+        return slide

@@ -1,6 +1,7 @@
 """Plain PNG and JPEG images as slides of one level, for regions that were exported from slides.
 
-They do not say how large their pixels are, so `MppPolicy` has to.
+They do not say how large their pixels are, so `MppPolicy` has to. How a file becomes pixels is in
+`image_files`.
 """
 
 import threading
@@ -10,18 +11,18 @@ from typing import final
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 
 from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.files import IMAGE_SUFFIXES, source_fingerprint
+from eosin.backends.image_files import ImageFileError, read_header, read_pixels
 from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import open_source
 from eosin.backends.thumbnail import read_thumbnail, shrink_in_strips
-from eosin.backends.tiles import TileError, check_picture
 from eosin.errors import MissingDependencyError, SlideOpenError, SlideReadError, system_reason
 from eosin.geometry import Level, SlideInfo
 
-_COLOUR_MODES = frozenset({"RGB", "RGBA", "P"})
+_MAX_PIXELS = 2**29
+"""Of an image, which is held in memory whole: 1.6 GB of RGB."""
 
 
 @final
@@ -48,16 +49,16 @@ class ImageSlide(Slide):
             raise SlideOpenError(path, f"is none of {', '.join(sorted(IMAGE_SUFFIXES))}")
         try:
             content = open_source(path)
-            with content.as_file() as file, Image.open(file) as image:
-                size, mode, kind = image.size, image.mode, image.format or "image"
-                has_profile = "icc_profile" in image.info
+            with content.as_file() as file:
+                header = read_header(file, max_pixels=_MAX_PIXELS)
             fingerprint = source_fingerprint(content)
-        except UnidentifiedImageError as error:
-            raise SlideOpenError(path, "is no readable image") from error
-        except (OSError, ValueError, MissingDependencyError, Image.DecompressionBombError) as error:
+        except ImageFileError as error:
+            raise SlideOpenError(path, str(error)) from error
+        except (OSError, ValueError, MissingDependencyError) as error:
             raise SlideOpenError(path, f"cannot be opened ({system_reason(error)})") from error
-        if mode not in _COLOUR_MODES:
-            raise SlideOpenError(path, f"has {mode} pixels and must be RGB in 8 bits")
+        if header.is_grey:
+            raise SlideOpenError(path, "is grey and must be RGB in 8 bits")
+        size = header.width, header.height
         decided = policy.decide(path, [], None, size_l0=size)
         self._info = SlideInfo(
             path=path,
@@ -70,8 +71,8 @@ class ImageSlide(Slide):
             vendor="image",
             fingerprint=fingerprint,
             reader="image",
-            codec=kind.lower(),
-            has_icc_profile=has_profile,
+            codec=header.kind,
+            has_icc_profile=header.has_profile,
         )
 
     @property
@@ -122,16 +123,9 @@ class ImageSlide(Slide):
 
 def _decode(path: str, background: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
     try:
-        with open_source(path).as_file() as file, Image.open(file) as image:
-            if image.format in ("JPEG", "MPO"):
-                at = file.tell()
-                file.seek(0)
-                check_picture(file.read())
-                file.seek(at)
-            if image.mode == "RGB":
-                return np.asarray(image)
-            rgba = image.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, TileError) as error:
-        raise SlideReadError(path, f"cannot be decoded ({system_reason(error)})") from error
-    ground = Image.new("RGBA", rgba.size, (*background, 255))
-    return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))
+        with open_source(path).as_file() as file:
+            return read_pixels(file, max_pixels=_MAX_PIXELS, background=background)
+    except ImageFileError as error:
+        raise SlideReadError(path, f"cannot be decoded: it {error}") from error
+    except OSError as error:
+        raise SlideReadError(path, f"cannot be read ({system_reason(error)})") from error

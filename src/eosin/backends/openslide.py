@@ -17,6 +17,8 @@ from eosin.backends.base import Slide, SlideBackend
 from eosin.backends.files import file_fingerprint
 from eosin.backends.mpp import DecidedMpp, MppHint, MppPolicy, microns, resolution_hint
 from eosin.backends.thumbnail import ThumbnailSource, read_thumbnail, shrink_in_strips
+from eosin.backends.tiff import refuse_for_every_reader
+from eosin.backends.tiff_levels import fit_level
 from eosin.errors import SlideOpenError, SlideReadError
 from eosin.geometry import Level, SlideInfo
 from eosin.reading import check_regular, kind_of
@@ -39,7 +41,7 @@ class OpenSlideBackend(SlideBackend):
     refuse_fluorescence: bool = True
     """Whether slides that say they are fluorescent are turned away: no detector here knows them."""
 
-    def open(self, path: Path | str) -> Slide:
+    def open(self, path: Path | str) -> "OpenSlideSlide":
         return OpenSlideSlide(Path(path), self)
 
 
@@ -56,12 +58,19 @@ class OpenSlideSlide(Slide):
         self._path = path
         self._lock = threading.Lock()
         try:
+            if path.is_file():
+                # OpenSlide opens masks, 16 bits and impossible headers too.
+                refuse_for_every_reader(str(path))
             handle = _open_handle(path)
             if settings.refuse_fluorescence:
                 _refuse_fluorescence(path, handle.properties)
             self._info = _describe(path, handle, settings.mpp)
         except (openslide.OpenSlideError, OSError, UnicodeDecodeError) as error:
             raise SlideOpenError(path, _why_not(path, error)) from error
+        self.num_levels_found = handle.level_count
+        """By OpenSlide, with those that are left out here."""
+        self._levels = _levels_that_fit(handle)[0]
+        """OpenSlide's number of each level."""
         self._handle: openslide.OpenSlide | None = handle
         """The shared one; None after closing."""
 
@@ -72,7 +81,9 @@ class OpenSlideSlide(Slide):
     def read_region(
         self, x: int, y: int, level: int, width: int, height: int
     ) -> UInt8[np.ndarray, "height width 3"]:
-        image = self._retry_once(lambda handle: handle.read_region((x, y), level, (width, height)))
+        image = self._retry_once(
+            lambda handle: handle.read_region((x, y), self._levels[level], (width, height))
+        )
         return _over_background(np.asarray(image), self._info.background)
 
     def thumbnail(self, max_px: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -177,7 +188,8 @@ def _describe(path: Path, handle: openslide.OpenSlide, policy: MppPolicy) -> Sli
     properties = handle.properties
     width, height = handle.dimensions
     decided = _read_mpp(path, properties, policy, (width, height))
-    sizes = zip(handle.level_dimensions, handle.level_downsamples, strict=True)
+    numbers, notes = _levels_that_fit(handle)
+    sizes = [(handle.level_dimensions[n], handle.level_downsamples[n]) for n in numbers]
     return SlideInfo(
         path=str(path),
         width_l0=width,
@@ -185,7 +197,7 @@ def _describe(path: Path, handle: openslide.OpenSlide, policy: MppPolicy) -> Sli
         levels=tuple(Level(width=w, height=h, downsample=float(d)) for (w, h), d in sizes),
         mpp=decided.mpp,
         mpp_source=decided.source,
-        notes=decided.notes,
+        notes=(*notes, *decided.notes),
         vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
         background=_read_background(properties),
         fingerprint=file_fingerprint(path),
@@ -194,6 +206,32 @@ def _describe(path: Path, handle: openslide.OpenSlide, policy: MppPolicy) -> Sli
         has_icc_profile="openslide.icc-size" in properties,
         bounds_l0=_read_bounds(properties),
     )
+
+
+def _levels_that_fit(handle: openslide.OpenSlide) -> tuple[list[int], list[str]]:
+    """Return the levels whose pixels have the scale that OpenSlide takes them for, and notes.
+
+    OpenSlide finds the scale of a generic TIFF's levels from their sizes alone, which is wrong for
+    levels that are padded or cut. Formats of scanners say it.
+    """
+    properties = handle.properties
+    if properties.get(openslide.PROPERTY_NAME_VENDOR) not in ("generic-tiff", "aperio"):
+        return list(range(handle.level_count)), []
+    numbers, notes = [0], []
+    for number in range(1, handle.level_count):
+        tile = [properties.get(f"openslide.level[{number}].tile-{s}") for s in ("width", "height")]
+        fit = fit_level(
+            handle.dimensions,
+            handle.level_dimensions[number],
+            (int(tile[0] or 1), int(tile[1] or 1)),
+        )
+        if isinstance(fit, str):
+            notes.append(f"level {number} is left out: it {fit}")
+        elif fit[1:] != handle.level_dimensions[number]:
+            notes.append(f"level {number} is left out: it is padded to whole tiles")
+        else:
+            numbers.append(number)
+    return numbers, notes
 
 
 def _refuse_fluorescence(path: Path, properties: Mapping[str, str]) -> None:

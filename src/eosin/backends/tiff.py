@@ -19,12 +19,12 @@ from eosin.backends.mpp import MppPolicy
 from eosin.backends.source import ByteSource, open_source
 from eosin.backends.thumbnail import ThumbnailSource, read_thumbnail, shrink_in_strips
 from eosin.backends.tiff_layout import (
-    DamagedError,
     NotClaimedError,
+    RefusedError,
     TiffLayout,
-    TileGrid,
     parse_layout,
 )
+from eosin.backends.tiff_levels import TileGrid
 from eosin.backends.tile_cache import SHARED_CACHE, SOUND_TILES
 from eosin.backends.tiles import TileError
 from eosin.errors import MissingDependencyError, SlideOpenError, SlideReadError
@@ -39,6 +39,9 @@ _HANDLES = itertools.count()
 
 class UnclaimedSlideError(SlideOpenError):
     """The direct reader leaves the file to another; it is not known to be bad."""
+
+    num_levels = 0
+    """That the other must find, where that is known."""
 
 
 @final
@@ -197,14 +200,28 @@ def _parse(path: str, source: ByteSource) -> TiffLayout:
         with source.as_file() as file, tifffile.TiffFile(file) as tiff:
             layout = parse_layout(tiff)
     except NotClaimedError as error:
-        raise UnclaimedSlideError(path, str(error)) from error
-    except DamagedError as error:
+        unclaimed = UnclaimedSlideError(path, str(error))
+        unclaimed.num_levels = error.num_levels
+        raise unclaimed from error
+    except RefusedError as error:
         raise SlideOpenError(path, str(error)) from error
     except OSError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in its headers
         raise UnclaimedSlideError(path, f"is no readable TIFF ({error})") from error
     return layout
+
+
+def refuse_for_every_reader(path: str) -> None:
+    """Refuse a TIFF that no reader may take: one without colours, or with impossible headers.
+
+    Raises:
+        SlideOpenError: If it is one. A file that is merely left to others passes.
+    """
+    try:
+        _parse(path, open_source(path))
+    except UnclaimedSlideError:
+        return
 
 
 def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str) -> SlideInfo:
@@ -226,7 +243,7 @@ def _describe(path: str, layout: TiffLayout, policy: MppPolicy, fingerprint: str
         ),
         mpp=decided.mpp,
         mpp_source=decided.source,
-        notes=decided.notes,
+        notes=(*layout.notes, *decided.notes),
         vendor=layout.vendor,
         fingerprint=fingerprint,
         reader="tiff",

@@ -4,18 +4,19 @@ Reads headers once. What the direct reader cannot give exactly is refused with a
 reader takes the file.
 """
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import tifffile
-from jaxtyping import Bool, Int
 
 from eosin.backends.mpp import MppHint, microns, resolution_hint
+from eosin.backends.tiff_levels import TileGrid, fit_level, same_levels, tile_reader
 from eosin.backends.tiles import (
     UNPACKERS,
     JpegDecoder,
@@ -29,44 +30,42 @@ from eosin.backends.tiles import (
 _JPEG = 7
 _APERIO_JP2K_YCBCR = 33003
 _RGB, _YCBCR = 2, 6
-_PREDICTED = (5, 8, 32946)
-"""LZW and deflate; libtiff looks at no predictor of other codecs."""
+_PALETTE = 3
+_GREY = (0, 1, 4)
+"""Photometric interpretations: white or black is zero, and masks."""
+_PREDICTED = (5, 8, 32946, 34925, 50000)
+"""LZW, deflate, LZMA and zstd; libtiff looks at no predictor of other codecs."""
 _OWN_LAYOUTS = frozenset(
     {"ndpi", "scn", "bif", "qpi", "lsm", "stk", "imagej", "avs", "eer", "gdal"}
 )
 """Formats that are TIFFs by name; their pages do not mean what a plain pyramid's do."""
 
-_MAX_ASPECT_ERROR_PX = 2.0
 _MAX_TILE_PIXELS = 2**26
 _HEADER_BYTES = 65536
 _FIRST_TILE_AT = 8
 """What stands before is the header of the file."""
+_LISTS = frozenset({258, 273, 279, 324, 325})
+"""Bits of a sample, and places and lengths of strips and tiles."""
+_WHOLE_NUMBERS = _LISTS | {254, 256, 257, 259, 262, 277, 278, 284, 322, 323}
+"""Tags that say how the pixels of a page are stored."""
+_AT_LEAST_ONE = frozenset({256, 257, 277, 278, 322, 323})
+_TILE_OFFSETS = 324
+_WHOLE_TYPES = frozenset({1, 3, 4, 13, 16})
 _BEYOND = 2**62
 """Larger than any file."""
 _MAX_PAGES = 1024
+_MAX_DESCRIPTION_BYTES = 2**26
+_BYTE_TYPES = (1, 2, 6, 7)
+"""Types of TIFF tags that hold text, whatever they are called."""
 _UM_OF_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
 class NotClaimedError(Exception):
     """The direct reader leaves this file to others; the message says why."""
 
-
-@dataclass(frozen=True, slots=True)
-class TileGrid:
-    """The tiles of one level."""
-
-    width: int
-    height: int
-    tile_width: int
-    tile_height: int
-    num_columns: int
-    """Tiles in a row; of the padded level where a format pads."""
-    offsets: Int[np.ndarray, " tiles"]
-    byte_counts: Int[np.ndarray, " tiles"]
-    """0 for tiles that were never scanned."""
-    misplaced: Bool[np.ndarray, " tiles"]
-    """Whether a tile cannot lie where it is said to."""
-    decoder: TileDecoder
+    num_levels = 0
+    """That another reader must find, where that is known; libtiff leaves out what it cannot read,
+    and all pages behind it."""
 
 
 class TiffLayout(NamedTuple):
@@ -79,9 +78,15 @@ class TiffLayout(NamedTuple):
     mpp_hints: list[MppHint]
     objective_power: str | None
     has_icc_profile: bool
+    notes: tuple[str, ...]
+    """Pages that were left out, or taken although they are not marked as levels."""
 
 
-class DamagedError(Exception):
+class RefusedError(Exception):
+    """No reader should be given this file, for what it is: no picture in colour, or damaged."""
+
+
+class DamagedError(RefusedError):
     """No reader should be given this file: its headers ask for what cannot be."""
 
 
@@ -92,15 +97,23 @@ def parse_layout(tiff: tifffile.TiffFile) -> TiffLayout:
         NotClaimedError: If it is none that can be read exactly.
         DamagedError: If no reader could give its pixels, or OpenSlide might take the process down
             with it.
+        RefusedError: If it is no picture in colour, whichever reader takes it.
     """
     _check_number_of_pages(tiff)
     try:
         return _layout(tiff)
     except NotClaimedError as error:
+        reasons = [_why_no_colours(page.aspage()) for page in tiff.pages]
+        if all(reasons):  # in formats of their own, a slide may be any of the pages
+            raise RefusedError(reasons[0]) from error
         for page in (page.aspage() for page in tiff.pages):
-            reason = _impossible_tiles(page, tiff.filehandle.size)
+            # OpenSlide would leave out such a page and all behind it, so that the thumbnail comes
+            # from a finer level.
+            reason = _senseless_tags(page) or _impossible_tiles(page, tiff.filehandle.size)
             if reason is not None:
                 raise DamagedError(f"{error}; and it is damaged: a page has {reason}") from error
+        if description(tiff.pages.first).startswith("Aperio"):
+            error.num_levels = sum(page.aspage().is_tiled for page in tiff.pages)
         raise
 
 
@@ -108,7 +121,7 @@ def _check_number_of_pages(tiff: tifffile.TiffFile) -> None:
     """Refuse a chain of pages without an end, following it no further than a slide's could go."""
     offsets: set[int] = set()
     num_pages = 0
-    for page in (page.aspage() for page in tiff.pages):
+    for page in _pages(tiff):
         if page.offset in offsets:
             raise DamagedError("is damaged: its pages lead back to an earlier one")
         offsets.add(page.offset)
@@ -119,6 +132,35 @@ def _check_number_of_pages(tiff: tifffile.TiffFile) -> None:
             _ = list(page.pages or ())
         except Exception as error:  # whatever stands there instead
             raise DamagedError(f"is damaged: its SubIFDs are no pages ({error})") from error
+
+
+def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    yield tiff.pages.first
+    for number in itertools.count(1):
+        try:
+            page = tiff.pages[number].aspage()
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            if isinstance(error, IndexError) and number >= len(tiff.pages):
+                return
+            raise DamagedError(
+                f"is damaged: page {number} has a senseless tag ({error})"
+            ) from error
+        yield page
+
+
+def _senseless_tags(page: tifffile.TiffPage) -> str | None:
+    """Return what is wrong with the tags of a page that say how its pixels are stored."""
+    for code in _WHOLE_NUMBERS & set(page.tags.keys()):
+        tag = page.tags[code]
+        if tag.dtype not in _WHOLE_TYPES or (tag.count != 1 and code not in _LISTS):
+            return f"a tag {tag.name} of the wrong kind"
+        if code in _AT_LEAST_ONE and tag.value < 1:
+            return f"{tag.name} {tag.value}"
+    if _TILE_OFFSETS in page.tags and not page.is_tiled:
+        return "tiles without a size"
+    if min(page.imagewidth, page.imagelength, page.samplesperpixel) < 1 or not page.dataoffsets:
+        return "no pixels"
+    return None
 
 
 def _impossible_tiles(page: tifffile.TiffPage, num_bytes: int) -> str | None:
@@ -156,9 +198,13 @@ def _wrong_number_of_tiles(page: tifffile.TiffPage) -> str | None:
 def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
     first = tiff.pages.first
     vendor = _vendor(tiff, first)
+    reason = _why_no_colours(first)
+    if reason is not None:
+        raise RefusedError(reason)
     grids: list[TileGrid] = []
+    notes: list[str] = []
     try:
-        pages = _level_pages(tiff, first, vendor)
+        pages = _level_pages(tiff, first, vendor, notes)
         for number, page in enumerate(pages):
             grids.append(_tile_grid(page, number))
     except NotClaimedError as error:
@@ -171,16 +217,14 @@ def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
     _mark_overlaps(grids)
     for page, grid in zip(pages, grids, strict=True):
         _check_colours(page, _first_tile(tiff, grid))
-    if vendor == "aperio" and any((grid.byte_counts == 0).any() for grid in grids[1:]):
-        # OpenSlide fills those from the finer level.
-        raise NotClaimedError("a coarser level of an Aperio file lacks tiles")
     if vendor == "philips":
         grids, downsamples, hints = _philips_sizes(first, grids)
     else:
-        downsamples = [_downsample(grids[0], grid) for grid in grids]
+        grids, downsamples = _fitting_levels(tiff, grids, notes)
         hints = _mpp_hints(first, vendor)
-    for number, (grid, downsample) in enumerate(zip(grids, downsamples, strict=True)):
-        _check_aspect(grids[0], grid, downsample, number)
+    if vendor == "aperio" and any((grid.byte_counts == 0).any() for grid in grids[1:]):
+        # OpenSlide fills those from the finer level.
+        raise NotClaimedError("a coarser level of an Aperio file lacks tiles")
     return TiffLayout(
         levels=grids,
         downsamples=downsamples,
@@ -189,20 +233,96 @@ def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
         mpp_hints=hints,
         objective_power=_aperio_value(first, "AppMag") if vendor == "aperio" else None,
         has_icc_profile=any("InterColorProfile" in page.tags for page in pages),
+        notes=tuple(notes),
+    )
+
+
+def _why_no_colours(page: tifffile.TiffPage) -> str | None:
+    """Return why a page holds no tissue in colour, whichever reader decodes it."""
+    if page.dtype is None or not page.samplesperpixel:
+        return None  # damaged, which is said otherwise
+    if page.dtype != np.uint8:
+        bits = page.bitspersample
+        return f"has {bits} bit{'s' * (bits != 1)} a channel ({page.dtype}), and slides have 8"
+    kind = int(page.photometric) if page.photometric is not None else _RGB
+    if kind == _PALETTE:
+        return "has a palette of colours, as pictures of labels have, and slides are RGB"
+    if page.samplesperpixel < 3 or kind in _GREY:
+        return "is grey, as masks and fluorescence are, and slides are RGB"
+    return None
+
+
+def _fitting_levels(
+    tiff: tifffile.TiffFile, grids: list[TileGrid], notes: list[str]
+) -> tuple[list[TileGrid], list[float]]:
+    """Return the levels that lie over level 0, without padding, and their downsamples.
+
+    Adds a note for each that is left out.
+    """
+    finest = grids[0]
+    kept, downsamples = [finest], [1.0]
+    for number, grid in enumerate(grids[1:], start=1):
+        expected = downsamples[-1] * (downsamples[1] if len(downsamples) > 1 else 2.0)
+        fit = fit_level(
+            (finest.width, finest.height),
+            (grid.width, grid.height),
+            (grid.tile_width, grid.tile_height),
+            expected=expected,
+        )
+        if isinstance(fit, str):
+            notes.append(f"level {number} is left out: it {fit}")
+            continue
+        kept.append(replace(grid, width=fit.width, height=fit.height))
+        downsamples.append(fit.downsample)
+
+    def read(offset: int, num_bytes: int) -> bytes:
+        tiff.filehandle.seek(offset)
+        return bytes(tiff.filehandle.read(num_bytes))
+
+    size = tiff.filehandle.size
+    is_level = same_levels(kept, downsamples, tile_reader(read), size)
+    if not all(is_level):
+        notes.append("a page is left out: it has the shape of a level and shows something else")
+    return (
+        [grid for grid, is_one in zip(kept, is_level, strict=True) if is_one],
+        [one for one, is_one in zip(downsamples, is_level, strict=True) if is_one],
     )
 
 
 def _vendor(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> str:
     foreign = _OWN_LAYOUTS & set(tiff.flags)
     software = str(first.software or "")
-    if foreign or software.startswith("MedScan") or "OverlapsXY" in (first.description or ""):
+    if foreign or software.startswith("MedScan") or "OverlapsXY" in description(first):
         name = ", ".join(sorted(foreign)) or "Trestle"
         raise NotClaimedError(f"{name} files keep their levels in a way of their own")
-    if (first.description or "").startswith("Aperio"):
+    if description(first).startswith("Aperio"):
         return "aperio"
     if software.startswith("Philips"):
         return "philips"
-    return "ome" if tiff.is_ome and _is_xml(first.description) else "generic-tiff"
+    return "ome" if tiff.is_ome and _is_xml(description(first)) else "generic-tiff"
+
+
+def description(page: tifffile.TiffPage) -> str:
+    """Return what a page says in words, in whatever way its writer has coded them.
+
+    Converters write Latin-1, UTF-16, bytes instead of text, and zeros at either end.
+    """
+    tag = page.tags.get("ImageDescription")
+    if tag is None or tag.dtype not in _BYTE_TYPES or tag.count > _MAX_DESCRIPTION_BYTES:
+        return ""
+    # As it stands: tifffile ends it at the first zero.
+    file = page.parent.filehandle
+    file.seek(tag.valueoffset)
+    value = bytes(file.read(tag.count))
+    is_wide = value[:2] in (b"\xff\xfe", b"\xfe\xff") or value[1:20:2].count(0) > 5
+    if is_wide:
+        value = value[: len(value) // 2 * 2]  # a zero of one byte may end it
+    for coding in ("utf-16", "utf-16-le") if is_wide else ("utf-8", "latin-1"):
+        try:
+            return value.decode(coding).strip("\0\ufeff \r\n\t")
+        except UnicodeDecodeError:
+            continue
+    return value.decode("latin-1").strip("\0 \r\n\t")
 
 
 def _is_xml(description: str) -> bool:
@@ -214,10 +334,11 @@ def _is_xml(description: str) -> bool:
 
 
 def _level_pages(
-    tiff: tifffile.TiffFile, first: tifffile.TiffPage, vendor: str
+    tiff: tifffile.TiffFile, first: tifffile.TiffPage, vendor: str, notes: list[str]
 ) -> list[tifffile.TiffPage]:
+    """Return the pages that may be levels, the finest first; adds notes on those that are not."""
     if vendor == "ome":
-        _check_ome(first.description)
+        _check_ome(description(first))
     if vendor == "ome" or first.subifds:
         # The levels of an OME file are SubIFDs of its first page; other pages are other images.
         others = [page.aspage() for page in first.pages or () if page is not None]
@@ -225,7 +346,29 @@ def _level_pages(
     others = [page.aspage() for page in tiff.pages[1:]]
     # Reduced pages are levels; label and macro are stripped, or not marked as reduced.
     all_tiled = vendor in ("aperio", "philips")
-    return [first, *_by_size(p for p in others if p.is_tiled and (all_tiled or p.is_reduced))]
+    levels, unmarked = [], 0
+    for page in (page for page in others if page.is_tiled):
+        is_marked = all_tiled or page.is_reduced
+        if vendor != "philips" and _why_no_rgb_tiles(page) is not None and not is_marked:
+            continue
+        if not is_marked and not _fits_unmarked(first, page):
+            continue
+        unmarked += not is_marked
+        levels.append(page)
+    if unmarked:
+        notes.append("levels are told by their size, as the file does not mark them as such")
+    if any(page.imagewidth > first.imagewidth for page in levels):
+        raise NotClaimedError("its first page is not its finest level")
+    return [first, *_by_size(levels)]
+
+
+def _fits_unmarked(first: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
+    """Return whether a page that nothing calls a level has exactly the shape of one."""
+    sizes = [(int(one.imagewidth), int(one.imagelength)) for one in (first, page)]
+    if not min(*sizes[0], *sizes[1], int(page.tilewidth), int(page.tilelength)) > 0:
+        return False
+    fit = fit_level(sizes[0], sizes[1], (int(page.tilewidth), int(page.tilelength)))
+    return not isinstance(fit, str) and page.photometric == first.photometric
 
 
 def _by_size(pages: Iterable[tifffile.TiffPage]) -> list[tifffile.TiffPage]:
@@ -307,7 +450,7 @@ def _why_no_rgb_tiles(page: tifffile.TiffPage) -> str | None:
         ),
         (
             compression == _JPEG or compression in UNPACKERS,
-            f"is compressed by method {compression}, which is not known here",
+            f"is compressed by {_codec_name(compression)}, which is not known here",
         ),
         (
             photometric == _RGB or (photometric == _YCBCR and may_be_ycbcr),
@@ -320,6 +463,13 @@ def _why_no_rgb_tiles(page: tifffile.TiffPage) -> str | None:
         (int(page.fillorder) == 1, "has its bits in reverse order"),
     )
     return next((reason for holds, reason in checks if not holds), None)
+
+
+def _codec_name(compression: int) -> str:
+    try:
+        return f"{tifffile.COMPRESSION(compression).name} (method {compression})"
+    except ValueError:
+        return f"method {compression}"
 
 
 def _first_tile(tiff: tifffile.TiffFile, grid: TileGrid) -> bytes:
@@ -364,29 +514,13 @@ def _decoder(page: tifffile.TiffPage, width: int, height: int) -> TileDecoder:
     )
 
 
-def _downsample(finest: TileGrid, grid: TileGrid) -> float:
-    return (finest.width / grid.width + finest.height / grid.height) / 2
-
-
-def _check_aspect(finest: TileGrid, grid: TileGrid, downsample: float, number: int) -> None:
-    if grid.width > finest.width or grid.height > finest.height:
-        raise NotClaimedError("its first page is not its finest level")
-    error_px = max(
-        abs(finest.width / downsample - grid.width), abs(finest.height / downsample - grid.height)
-    )
-    if error_px > _MAX_ASPECT_ERROR_PX:
-        raise NotClaimedError(
-            f"level {number} has {grid.width} x {grid.height} px, another shape than level 0"
-        )
-
-
 def _mpp_hints(first: tifffile.TiffPage, vendor: str) -> list[MppHint]:
     hints = []
     if vendor == "aperio":
         text = _aperio_value(first, "MPP")
         hints += [] if text is None else [MppHint("aperio.MPP", text, text)]
     elif vendor == "ome":
-        hints += _ome_hints(first.description)
+        hints += _ome_hints(description(first))
     tags = first.tags
     if "XResolution" in tags and "YResolution" in tags and "ResolutionUnit" in tags:
         x, y = (_ratio(tags[f"{axis}Resolution"].value) for axis in "XY")
@@ -405,7 +539,7 @@ def _ratio(value: object) -> float:
 
 
 def _aperio_value(first: tifffile.TiffPage, name: str) -> str | None:
-    found = re.search(rf"\|\s*{name}\s*=\s*([^|]*)", first.description)
+    found = re.search(rf"\|\s*{name}\s*=\s*([^|]*)", description(first))
     return found.group(1).strip() if found else None
 
 
@@ -428,7 +562,7 @@ def _philips_sizes(
 
     The true downsamples are those of the pixel spacings in the description.
     """
-    spacings = _philips_spacings(first.description)
+    spacings = _philips_spacings(description(first))
     if len(spacings) < len(grids):
         raise NotClaimedError("its Philips description lacks the pixel spacing of a level")
     finest = spacings[0]

@@ -280,6 +280,33 @@ def _webp(data: bytes, shape: Shape) -> np.ndarray:
     return np.asarray(imagecodecs.webp_decode(data, out=np.empty(shape, np.uint8)))
 
 
+def _zstd(data: bytes, shape: Shape) -> np.ndarray:
+    return _shaped(imagecodecs.zstd_decode(data, out=math.prod(shape) + 1), shape)
+
+
+def _lzma(data: bytes, shape: Shape) -> np.ndarray:
+    return _shaped(imagecodecs.lzma_decode(data, out=math.prod(shape) + 1), shape)
+
+
+def _packbits(data: bytes, shape: Shape) -> np.ndarray:
+    return _shaped(imagecodecs.packbits_decode(data, out=math.prod(shape) + 1), shape)
+
+
+def _png(data: bytes, shape: Shape) -> np.ndarray:
+    size = struct.unpack_from(">II", data, 16) if len(data) > 24 else (0, 0)
+    if size != (shape[1], shape[0]):
+        raise TileError(f"a tile is PNG of {size} px instead of {(shape[1], shape[0])}")
+    return np.asarray(imagecodecs.png_decode(data))
+
+
+def _jpegxl(data: bytes, shape: Shape) -> np.ndarray:
+    return np.asarray(imagecodecs.jpegxl_decode(data, out=np.empty(shape, np.uint8), numthreads=1))
+
+
+def _lerc(data: bytes, shape: Shape) -> np.ndarray:
+    return np.asarray(imagecodecs.lerc_decode(data, out=np.empty(shape, np.uint8)))
+
+
 def _shaped(data: bytes | bytearray, shape: Shape) -> np.ndarray:
     num_bytes = math.prod(shape)
     if len(data) != num_bytes:
@@ -338,6 +365,13 @@ UNPACKERS: Mapping[int, tuple[str, Callable[[bytes, Shape], np.ndarray]]] = {
     33003: ("jpeg2000", _jpeg2000),
     33005: ("jpeg2000", _jpeg2000),
     34712: ("jpeg2000", _jpeg2000),
+    32773: ("packbits", _packbits),
+    34887: ("lerc", _lerc),
+    34925: ("lzma", _lzma),
+    34933: ("png", _png),
+    50000: ("zstd", _zstd),
+    50002: ("jpegxl", _jpegxl),
+    52546: ("jpegxl", _jpegxl),
     50001: ("webp", _webp),
 }
 """Name of the codec and what undoes it, by the number in the file."""

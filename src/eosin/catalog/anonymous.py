@@ -61,6 +61,14 @@ def anonymous_slides(
     return renamed, AnonymousBackend(backend=backend, paths=paths)
 
 
+def without_names(left_out: Mapping[str, str]) -> dict[str, str]:
+    """Return slides that are left out by number, without the reasons, which may name files too."""
+    return {
+        f"slide {number} that is left out": "see the index, or the list of slides"
+        for number in range(1, len(left_out) + 1)
+    }
+
+
 class SlideNames:
     """What a page calls a slide that a run has recorded by its path, its file name or its key."""
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from eosin.backends.files import find_slides
 from eosin.catalog.entry import SlideEntry, Value, stated_mpp
@@ -49,6 +50,21 @@ def list_slides(slides: Slides, where: str | None = None) -> tuple[SlideEntry, .
         InputError: If something is not there, a table has a fault, or no slide is left.
         ConfigError: If the condition cannot be understood.
     """
+    return list_and_left_out(slides, where).entries
+
+
+class Listed(NamedTuple):
+    """The slides that are named, and those of them that are not used."""
+
+    entries: tuple[SlideEntry, ...]
+    left_out: dict[str, str]
+    """Reason by path: a problem or a copy by an index, another path to the same file, or a
+    condition that does not hold."""
+
+
+def list_and_left_out(slides: Slides, where: str | None = None) -> Listed:
+    """Return what `list_slides` does, with what it leaves out and why; raises the same."""
+    left_out: dict[str, str] = {}
     given = [slides] if isinstance(slides, Path | str) else list(slides)
     if not given:
         raise InputError("an empty list has no slides; give a folder, slides or a table of slides")
@@ -57,7 +73,7 @@ def list_slides(slides: Slides, where: str | None = None) -> tuple[SlideEntry, .
     for one in given:
         is_table = "://" not in str(one) and Path(one).suffix.lower() in TABLE_SUFFIXES
         if is_table and not os.path.isdir(one):  # noqa: PTH112 - any name may be given
-            found, is_index = _read_entries(Path(one))
+            found, is_index = _read_entries(Path(one), left_out)
             is_read_now |= not is_index
         else:
             found = [
@@ -66,18 +82,20 @@ def list_slides(slides: Slides, where: str | None = None) -> tuple[SlideEntry, .
             is_read_now = True
         entries.extend(found)
     # Asking the disk for each file is left out for a lone index: a remote disk takes its time.
-    kept = _without_duplicates(entries, by_file=is_read_now)
+    kept = _without_duplicates(entries, left_out, by_file=is_read_now)
     if where is None:
-        return kept
+        return Listed(kept, left_out)
     columns = {column for entry in kept for column in entry.metadata}
     chosen = select(kept, where, columns | set(TCGA_COLUMNS))
     if not chosen:
         raise InputError(f"where={where!r} holds for none of {len(kept)} slides; loosen it")
     logger.info("where=%r keeps %d of %d slides", where, len(chosen), len(kept))
-    return chosen
+    in_use = {entry.path for entry in chosen}
+    left_out |= {entry.path: f"--where {where}" for entry in kept if entry.path not in in_use}
+    return Listed(chosen, left_out)
 
 
-def _read_entries(table: Path) -> tuple[list[SlideEntry], bool]:
+def _read_entries(table: Path, left_out: dict[str, str]) -> tuple[list[SlideEntry], bool]:
     rows, is_index = read_table(table)
     if not rows:
         raise InputError(f"{table} has no rows; it needs one per slide")
@@ -97,7 +115,7 @@ def _read_entries(table: Path) -> tuple[list[SlideEntry], bool]:
                 ", ".join(map(repr, alike)),
             )
     if is_index:
-        return _usable(table, entries), True
+        return _usable(table, entries, left_out), True
     _refuse_absent(table, [entry.path for entry in entries])
     return entries, False
 
@@ -131,7 +149,7 @@ def _beside(table: Path, path: str, *, is_index: bool) -> str:
     return meant if os.path.lexists(meant) else found
 
 
-def _usable(index: Path, entries: list[SlideEntry]) -> list[SlideEntry]:
+def _usable(index: Path, entries: list[SlideEntry], left_out: dict[str, str]) -> list[SlideEntry]:
     faulty = [entry for entry in entries if entry.metadata.get("problem") is not None]
     repeated = [entry for entry in entries if entry.metadata.get("duplicate_of") is not None]
     if faulty:
@@ -142,14 +160,21 @@ def _usable(index: Path, entries: list[SlideEntry]) -> list[SlideEntry]:
         )  # fmt: skip
     if repeated:
         logger.warning("%s: %d slides are copies of others and left out", index, len(repeated))
-    left_out = {id(entry) for entry in (*faulty, *repeated)}
-    usable = [entry for entry in entries if id(entry) not in left_out]
+    left_out |= {entry.path: str(entry.metadata["problem"]) for entry in faulty}
+    left_out |= {
+        entry.path: f"is a copy of {Path(str(entry.metadata['duplicate_of'])).name}"
+        for entry in repeated
+    }
+    unusable = {id(entry) for entry in (*faulty, *repeated)}
+    usable = [entry for entry in entries if id(entry) not in unusable]
     if not usable:
         raise InputError(f"{index} has no slide without a problem; see its column 'problem'")
     return usable
 
 
-def _without_duplicates(entries: Iterable[SlideEntry], *, by_file: bool) -> tuple[SlideEntry, ...]:
+def _without_duplicates(
+    entries: Iterable[SlideEntry], left_out: dict[str, str], *, by_file: bool
+) -> tuple[SlideEntry, ...]:
     first: dict[str, SlideEntry] = {}
     dropped: list[tuple[SlideEntry, SlideEntry]] = []
     for entry in entries:
@@ -157,6 +182,8 @@ def _without_duplicates(entries: Iterable[SlideEntry], *, by_file: bool) -> tupl
         key = os.path.realpath(path) if by_file and "://" not in path and "\0" not in path else path
         if key in first:
             dropped.append((entry, first[key]))
+            if entry.path != first[key].path:
+                left_out[entry.path] = f"is the same file as {first[key].path}"
         else:
             first[key] = entry
     if dropped:

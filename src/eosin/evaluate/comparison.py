@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -23,6 +23,10 @@ class ModelComparison:
     class_names: tuple[str, ...]
     results: Mapping[str, tuple[ProbeResult, ...]]
     """By model, in the order to be shown."""
+    warnings: tuple[str, ...] = ()
+    """What must be known about the samples before the numbers, one line each."""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """All names behind the warnings, as values that `json` writes."""
 
     @property
     def differences(self) -> tuple[Comparison, ...]:
@@ -52,6 +56,8 @@ class ModelComparison:
         """Return all of it as values that `json` writes, predictions included."""
         return {
             "note": self.note,
+            "warnings": list(self.warnings),
+            "details": dict(self.details),
             "class_names": list(self.class_names),
             "results": {
                 model: [result.to_json() for result in results]
@@ -75,18 +81,21 @@ class ModelComparison:
                     model: tuple(ProbeResult.from_json(result) for result in results)
                     for model, results in values["results"].items()
                 },
+                warnings=tuple(values.get("warnings", ())),
+                details=values.get("details", {}),
             )
         except KeyError as error:
             raise InputError(f"this is no comparison of models: {error} is missing") from error
 
     def describe(self) -> str:
-        """Return one line a model and probe, and the differences, for people."""
+        """Return the warnings, one line a model and probe, and the differences, for people."""
         rows = self.rows
         width = max(len(row[0]) for row in rows)
-        return "\n".join(
+        numbers = (
             f"{model:{width}}  {name:6}  accuracy {accuracy}  balanced {balanced}"
             for model, name, accuracy, balanced in rows
         )
+        return "\n".join([*(f"warning: {line}" for line in self.warnings), *numbers])
 
 
 def is_record(path: Path) -> bool:

@@ -85,21 +85,28 @@ class ImagePreparation:
     """Pixels of the shortest edge, or height and width; None does not resize. Only looked at where
     `resample` is given."""
     resample: int | None = None
-    """Number of Pillow's filter. None resizes the whole image to the square by eosin's own rule,
-    averaging areas when it shrinks: what exports of eosin are made with."""
+    """Number of Pillow's filter. None resizes to the square by eosin's own rule, averaging areas
+    when it shrinks: what exports of eosin are made with."""
 
     def prepare(self, image: Image) -> Image:
         """Return an image of `input_size_px` a side, still in bytes.
 
+        Of an oblong image it is the middle, unless the processor asks for both edges of a square,
+        to which transformers stretches it.
+
         Raises:
-            InputError: If it is not square where nothing is cropped.
+            InputError: If the image is smaller than what is cropped from it.
         """
         size = self.input_size_px
         if image.shape[:2] == (size, size) and self.resize_to in (None, size, (size, size)):
             return image
-        if self.resample is None:
-            return np.asarray(resize(image, size))
         height, width = image.shape[:2]
+        if self.resample is None:
+            shortest = min(height, width)
+            if not isinstance(self.resize_to, tuple):
+                top, left = (height - shortest) // 2, (width - shortest) // 2
+                image = image[top : top + shortest, left : left + shortest]
+            return np.asarray(resize(image, size))
         target = self.resize_to
         if isinstance(target, int):
             shortest = min(height, width)

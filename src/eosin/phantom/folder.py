@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from eosin.atomic import check_file
+from eosin.children import end_with_parent
 from eosin.errors import ConfigError, InputError
 from eosin.phantom.labels import read_labels, read_spec
 from eosin.phantom.slide import write_phantom
@@ -68,7 +69,7 @@ def write_phantoms(
             done(path)
         return list(specs)
     with ProcessPoolExecutor(
-        min(num_workers, len(missing)) or 1, get_context("spawn"), _use_one_thread
+        min(num_workers, len(missing)) or 1, get_context("spawn"), _begin_worker
     ) as pool:
         paths = {pool.submit(write_phantom, path, spec): path for path, spec in missing.items()}
         try:
@@ -101,5 +102,6 @@ def _stands(path: Path, spec: PhantomSpec) -> bool:
         return False
 
 
-def _use_one_thread() -> None:
+def _begin_worker() -> None:
+    end_with_parent()
     cv2.setNumThreads(1)

@@ -22,8 +22,11 @@ A vision transformer for histology patches, trained with eosin for {step:,} step
 
 Images are {size} x {size} px RGB, scaled to [0, 1] and normalised with mean {mean} and standard
 deviation {std}; the processor does both, and resizes bilinearly. The embedding of an image is its
-class token, the mean of its patch tokens, or both one after the other, as here. The weights load
-without eosin:
+class token, the mean of its patch tokens, or both one after the other, as here. Of an oblong image
+the middle is taken. Image files are used as they are stored: orientation tags (EXIF) and colour
+profiles are not applied, transparent pixels are over white, grey images have three equal channels,
+and more than 8 bits a channel must be converted first, by whoever knows which value is white. The
+weights load without eosin:
 
 ```python
 import torch
@@ -47,6 +50,7 @@ from pathlib import Path
 from eosin.embed.encoder import load_encoder
 from eosin.models.pooling import patch_map, pooled
 
+# Arrays (batch, height, width, 3) of bytes; eosin.backends.image_files.read_pixels reads files.
 tokens = load_encoder(Path("path/to/this/folder"))(images)
 embedding, places = pooled(tokens, "cls+mean"), patch_map(tokens)
 ```

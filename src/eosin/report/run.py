@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eosin.backends.base import SlideBackend
 from eosin.backends.guarded import guarded
-from eosin.catalog import SlideEntry, SlideNames, anonymous_slides
+from eosin.catalog import SlideEntry, SlideNames, anonymous_slides, without_names
 from eosin.errors import EosinError, InputError
 from eosin.evaluate.comparison import ModelComparison
 from eosin.reading import exists
@@ -32,7 +32,7 @@ from eosin.report.page import (
     write_page,
 )
 from eosin.report.patch_maps import map_section
-from eosin.report.stream import Sampled, sample_stream, stream_sections
+from eosin.report.stream import Sampled, left_out_section, sample_stream, stream_sections
 from eosin.tissue.store import MaskStore
 from eosin.train.config import TrainConfig
 from eosin.train.run_folder import RunFolder
@@ -103,6 +103,7 @@ def write_run_report(run_path: Path, *, anonymous: bool = False) -> Path:
             num_samples=num_done * config.global_batch,
         ),
         *_stream_sections(sampled, backend),
+        *left_out_section(without_names(run.left_out) if anonymous else run.left_out),
         Section(heading="Settings and versions", blocks=_settings(run, names)),
     ]
     now_s = time.time()
@@ -214,6 +215,7 @@ def _comparison(comparison: ModelComparison) -> tuple[Html, ...]:
     )
     return (
         paragraph(comparison.note),
+        *(paragraph(f"Warning: {line}.") for line in comparison.warnings),
         figure(chart, "The same patches for every model; intervals resample whole slides."),
         table(("model", "probe", "accuracy [95 %]", "balanced accuracy [95 %]"), comparison.rows),
     )

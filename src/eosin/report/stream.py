@@ -1,7 +1,8 @@
 """What a stream delivers, in pictures: slides with masks and places, patches, views."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,8 @@ from jaxtyping import UInt8
 from eosin.backends.base import SlideBackend
 from eosin.backends.patch import read_patch
 from eosin.catalog import SlideEntry, Slides
-from eosin.errors import SlideError
+from eosin.errors import SlideError, StreamStalledError
+from eosin.filters.base import filter_note
 from eosin.geometry import PatchCoordinate
 from eosin.pipeline import PatchPipeline
 from eosin.report.page import Html, Section, figure, paragraph, side_by_side, table
@@ -39,6 +41,7 @@ _MAX_SLIDES = 6
 _MAX_ACCEPTED, _MAX_REJECTED = 8, 4
 _MAX_SQUARES = 24
 _MAX_ROWS = 100
+_MAX_LEFT_OUT = 200
 _THUMBNAIL_PX = 640
 _VIEW_TILE_PX = 96
 
@@ -50,6 +53,8 @@ class Sampled:
 
     pipeline: PatchPipeline
     results: tuple[PatchResult, ...]
+    stalled: StreamStalledError | None = None
+    """Why there are no more of them."""
 
     @property
     def rejected_places(self) -> list[tuple[PatchCoordinate, str]]:
@@ -69,6 +74,7 @@ def sample_stream(
     *,
     num_samples: int = NUM_SAMPLES,
     mask_store: MaskStore | None = None,
+    keep_stalled: bool = False,
 ) -> Sampled:
     """Draw the first samples of the stream that a run would train on.
 
@@ -78,64 +84,126 @@ def sample_stream(
         backend: Opens the slides.
         num_samples: Drawn from the first on.
         mask_store: Where tissue masks are found and kept; computed when needed where None.
+        keep_stalled: Return what there is of a stream that stalls, with the reason.
 
     Raises:
-        StreamStalledError: If the slides do not give patches.
+        StreamStalledError: If the slides do not give patches, unless that is kept.
     """
     pipeline = make_pipeline(
         config, slides, backend=backend, num_threads=2, defer_views=True, mask_store=mask_store
     )
-    return Sampled(pipeline=pipeline, results=tuple(islice(pipeline, num_samples)))
+    results: list[PatchResult] = []
+    try:
+        results.extend(islice(pipeline, num_samples))
+    except StreamStalledError as error:
+        if not keep_stalled:
+            raise
+        return Sampled(pipeline=pipeline, results=tuple(results), stalled=error)
+    return Sampled(pipeline=pipeline, results=tuple(results))
 
 
 def stream_sections(sampled: Sampled, backend: SlideBackend) -> tuple[Section, ...]:
     """Return the sections of a page that show a stream."""
+    slides = Section(heading="Slides", blocks=_slide_blocks(sampled, backend))
+    if not sampled.results:
+        return (slides,)
     return (
-        Section(heading="Slides", blocks=_slide_blocks(sampled, backend)),
+        slides,
         Section(heading="Patches", blocks=_patch_blocks(sampled, backend)),
         Section(heading="Views of one patch", blocks=_view_blocks(sampled)),
     )
 
 
+def left_out_section(left_out: Mapping[str, str]) -> tuple[Section, ...]:
+    """Return the section that names slides which were named and are not used; none without them."""
+    if not left_out:
+        return ()
+    rows = [(Path(path).name, reason) for path, reason in list(left_out.items())[:_MAX_LEFT_OUT]]
+    blocks = [table(("slide", "why"), rows)]
+    if len(left_out) > len(rows):
+        blocks.append(paragraph(f"And {len(left_out) - len(rows):,} more."))
+    return (Section(heading="Slides left out", blocks=tuple(blocks)),)
+
+
 def _slide_blocks(sampled: Sampled, backend: SlideBackend) -> tuple[Html, ...]:
-    stats = sampled.pipeline.stats
-    mpps = sorted({_rounded(result.coordinate) for result in sampled.results})
-    overlays = [
-        _overlay(path, sampled, backend) for path, _ in stats.by_slide.most_common(_MAX_SLIDES)
-    ]
-    note = (
-        f"From the first {len(sampled.results)} samples; squares are where the first "
-        f"{_MAX_SQUARES} patches of each slide were cut. What the tissue detector leaves out is "
-        "faded."
+    pipeline = sampled.pipeline
+    gave = [path for path, _ in pipeline.stats.by_slide.most_common()]
+    # Where nothing gave a patch, those of which some were tried, or that have no tissue.
+    tried = list(dict.fromkeys(path for path, _ in pipeline.stats.rejections_by_slide))
+    overlays = _overlays(gave or tried, sampled, backend)
+    which = "those that gave most patches" if gave else "some that were tried"
+    blocks = []
+    if sampled.stalled is not None:
+        blocks.append(paragraph(f"There are no more patches: {sampled.stalled}."))
+    blocks.append(
+        paragraph(
+            f"{len(overlays):,} of {len(pipeline.slides):,} slides are drawn"
+            + ("" if len(overlays) == len(pipeline.slides) else f" ({which})")
+            + f", from the first {len(sampled.results):,} samples; squares are where the first "
+            f"{_MAX_SQUARES} patches of each slide were cut. What the tissue detector leaves out "
+            "is faded."
+        )
     )
+    mpps = sorted({_rounded(result.coordinate) for result in sampled.results})
     return (
-        paragraph(note),
-        mpp_legend(mpps),
+        *blocks,
+        *([mpp_legend(mpps)] if mpps else []),
         *(side_by_side(overlays[i : i + 2]) for i in range(0, len(overlays), 2)),
         *_slide_table(sampled),
     )
+
+
+def _overlays(paths: Sequence[str], sampled: Sampled, backend: SlideBackend) -> list[Html]:
+    """Return pictures of the first slides that can be drawn."""
+    drawn: list[Html] = []
+    for path in paths:
+        if len(drawn) == _MAX_SLIDES:
+            break
+        with suppress(SlideError):
+            drawn.append(_overlay(path, sampled, backend))
+    return drawn
 
 
 def _slide_table(sampled: Sampled) -> list[Html]:
     """Return what came from each slide; of thousands, those with problems first."""
     stats, pipeline = sampled.pipeline.stats, sampled.pipeline
     problems = {**stats.problems, **pipeline.quarantined}
-    turned_away: Counter[str] = Counter()
-    for (path, _), number in stats.rejections_by_slide.items():
-        turned_away[path] += number
+    turned_away: dict[str, Counter[str]] = defaultdict(Counter)
+    for (path, cause), number in stats.rejections_by_slide.items():
+        turned_away[path][cause] += number
+    said: dict[str, list[str]] = {}
+    for entry in pipeline.entries:
+        path, scanned = entry.path, entry.metadata.get("scan_notes")
+        words = [problems[path]] if path in problems else []
+        # What the index says, of slides that were not opened here.
+        stored = scanned.split("; ") if isinstance(scanned, str) else ()
+        words += pipeline.notes.get(path, stored)
+        if not stats.by_slide[path] and path not in problems:
+            judged = type(pipeline.patch_filter).__name__ in turned_away[path]
+            if judged and pipeline.patch_filter is not None:
+                words.append(filter_note(pipeline.patch_filter))
+            elif not turned_away[path]:
+                words.append(f"not met in the first {len(sampled.results):,} samples")
+        said[path] = words
     met = [path for path in pipeline.slides if path in problems]
-    met += [path for path in pipeline.slides if path not in problems and stats.by_slide[path]]
+    met += [path for path in pipeline.slides if path not in problems and turned_away[path]]
+    met += [path for path in pipeline.slides if path not in {*met} and stats.by_slide[path]]
     shown = (met if len(pipeline.slides) > _MAX_ROWS else pipeline.slides)[:_MAX_ROWS]
     rows = [
-        (Path(path).name, stats.by_slide[path], turned_away[path], problems.get(path, ""))
+        (
+            Path(path).name,
+            stats.by_slide[path],
+            ", ".join(f"{number} by {cause}" for cause, number in turned_away[path].most_common()),
+            ". ".join(said[path]),
+        )
         for path in shown
     ]
-    blocks = [table(("slide", "patches", "turned away", "problem"), rows)]
+    blocks = [table(("slide", "patches", "turned away", "problem, or what to look at"), rows)]
     if len(shown) < len(pipeline.slides):
         blocks.append(
             paragraph(
-                f"{len(shown):,} of {len(pipeline.slides):,} slides: those with a problem, then "
-                "those that gave a patch."
+                f"{len(shown):,} of {len(pipeline.slides):,} slides: those with a problem, those "
+                "of which patches were turned away, then those that gave a patch."
             )
         )
     return blocks
@@ -163,7 +231,7 @@ def _overlay(path: str, sampled: Sampled, backend: SlideBackend) -> Html:
     caption = (
         f"{name}: {info.width_l0} x {info.height_l0} px{mpp}, {tissue.tissue_fraction:.0%} tissue"
     )
-    caption = "; ".join((caption, *info.notes))
+    caption = "; ".join((caption, *sampled.pipeline.notes.get(path, info.notes)))
     return figure(picture(drawn, f"{name} with tissue mask and patch places"), caption)
 
 

@@ -9,9 +9,11 @@ from typing import final
 from eosin.backends.base import Slide
 from eosin.backends.files import file_fingerprint
 from eosin.errors import EosinError, SlideError
+from eosin.filters.base import filter_note
 from eosin.geometry import SlideInfo
 from eosin.scan.acceptance import measure_acceptance
 from eosin.scan.plan import ScanPlan
+from eosin.tissue.doubt import mask_note, no_tissue
 from eosin.tissue.mask import TissueMask
 from eosin.tissue.store import MaskStore
 
@@ -122,14 +124,21 @@ def _examined(
         found, tissue_fraction=tissue.tissue_fraction, tissue_mm2=_tissue_mm2(slide.info, tissue)
     )
     if tissue.is_empty:
-        return replace(found, problem=f"{type(source).__name__} finds no tissue on it")
+        return replace(found, problem=no_tissue(slide, source))
+    note = mask_note(slide, tissue, source)
+    if note is not None:
+        found = replace(found, scan_notes=(*found.scan_notes, note))
     try:
         acceptance = measure_acceptance(slide, tissue, plan)
     except SlideError as error:
         # Kept apart from failures above: what is known by now stays in the row.
         return replace(found, problem=error.reason)
+    notes = found.scan_notes
+    if acceptance.overall == 0 and acceptance.problem is None and plan.patch_filter is not None:
+        notes = (*notes, filter_note(plan.patch_filter))
     return replace(
         found,
+        scan_notes=notes,
         acceptance=acceptance.overall,
         acceptance_by_mpp={
             f"acceptance_{target:g}": share for target, share in acceptance.by_target.items()

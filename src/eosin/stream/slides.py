@@ -4,6 +4,7 @@ What cannot be read goes into quarantine, which only saves the time of failing a
 are the same with and without it. Safe from several threads.
 """
 
+import logging
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
@@ -27,9 +28,12 @@ from eosin.stream.retry import Retry, may_pass
 from eosin.stream.unreadable import Unreadable
 from eosin.stream.watch import Activities
 from eosin.tissue.base import TissueSource
+from eosin.tissue.doubt import mask_note, no_tissue
 from eosin.tissue.mask import TissueMask
 from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Image
+
+logger = logging.getLogger(__name__)
 
 _MAX_GIVEN_UP = 3
 """Reads of a slide that were waited for in vain; after them they are tried again without pauses, as
@@ -37,6 +41,9 @@ often as before, so that what was tried earlier decides about no sample."""
 
 _MAX_GIVEN_UP_SLIDES = 16
 """The same for opening slides: with a disk gone, thousands would each be waited for."""
+
+_MAX_LOGGED_NOTES = 3
+"""Masks that look odd and are logged; of all, `notes` tells."""
 
 
 @final
@@ -92,6 +99,8 @@ class SlideStore:
         self._num_bad = 0
         self._num_given_up: Counter[int] = Counter()
         self._num_given_up_slides = 0
+        self._notes: dict[int, tuple[str, ...]] = {}
+        self._num_doubted = 0
 
     def get(self, number: int) -> ReadySlide:
         """Return a slide, open and with its mask.
@@ -141,6 +150,12 @@ class SlideStore:
         """Slides that cannot be used, each with the reason."""
         with self._lock:
             return {self.entries[n].path: e.reason for n, e in self._quarantined.items()}
+
+    @property
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """What is to be said of slides that were opened and can be used, by path."""
+        with self._lock:
+            return {self.entries[n].path: notes for n, notes in self._notes.items() if notes}
 
     def quarantine(self, number: int, error: SlideError) -> None:
         """Remember that a slide cannot be used, and why.
@@ -212,6 +227,7 @@ class SlideStore:
             try:
                 _check_content(slide, entry)
                 ready = ReadySlide(slide, self._find_tissue(slide), number)
+                self._note(ready)
             except Exception:
                 slide.close()
                 raise
@@ -233,9 +249,22 @@ class SlideStore:
         else:
             tissue = self._masks.tissue(slide, self._tissue_source)
         if not tissue.mask.any():
-            source = type(self._tissue_source).__name__
-            raise NoPlaceError(slide.info.path, f"{source} finds no tissue on it")
+            raise NoPlaceError(slide.info.path, no_tissue(slide, self._tissue_source))
         return tissue
+
+    def _note(self, ready: ReadySlide) -> None:
+        """Note once what is to be said of a slide, and log what is odd about its mask."""
+        if ready.number in self._notes:
+            return
+        info = ready.slide.info
+        note = mask_note(ready.slide, ready.tissue, self._tissue_source)
+        with self._lock:
+            self._notes[ready.number] = (*info.notes, *([] if note is None else [note]))
+            self._num_doubted += note is not None
+            num_doubted = self._num_doubted
+        if note is not None and num_doubted <= _MAX_LOGGED_NOTES:
+            more = "; others may follow, which 'eosin scan' lists"
+            logger.warning("%s: %s%s", info.path, note, more * (num_doubted == _MAX_LOGGED_NOTES))
 
     def _read_persistently(self, ready: ReadySlide, coordinate: PatchCoordinate) -> Image:
         path = coordinate.slide_path

@@ -72,5 +72,6 @@ def stalled(
     example = "".join(f"; for one, {path}: {detail}" for path, detail in some)
     return StreamStalledError(
         f"no slide gives sample {index}: {causes or 'no slide has a place for it'}{example}; "
-        "look at the slides with 'eosin preview', or loosen what turns them away"
+        "look at the slides with 'eosin preview', or loosen what turns them away: where the stain "
+        "is not H&E or the glass tinted, --tissue-detector faint and --patch-filter all"
     )

@@ -18,6 +18,22 @@ _GLASS_MIN_GREY = 150
 _WHITE = 254
 _GLASS_MIN_SHARE = 0.005
 
+_GRAIN_PX = 7
+"""Smoothed over so many pixels where no glass is flat: grain of eight grey levels comes to one."""
+_DIM_MIN_GREY = 100
+_DIM_MIN_SHARE = 0.15
+_DIM_MAX_CHROMA = 24
+_DIM_MIN_MM2 = 1.0
+"""Of glass under grain or in dim light, and of pictures in which it is looked for: in a small cut
+of tissue, what is pale and smooth would pass for it."""
+
+
+_Look = tuple[
+    Sequence[UInt8[np.ndarray, "height width"]],
+    UInt8[np.ndarray, "height width"],
+    Float[np.ndarray, "height width"],
+]
+
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,10 +88,16 @@ class FaintTissueDetector(TissueDetector):
         self, rgb: UInt8[np.ndarray, "height width 3"], mpp: float
     ) -> Bool[np.ndarray, "height width"]:
         window_px = odd_px(self.window_um, mpp)
-        channels = cv2.split(rgb)
-        darkest = cv2.min(cv2.min(channels[0], channels[1]), channels[2])
-        contrast = local_contrast(darkest, window_px)
+        channels, darkest, contrast = _look(rgb, window_px)
         glass = _glass_colour(channels, darkest, contrast)
+        mm2_per_px = (mpp / 1000) ** 2
+        has_white = (darkest >= _WHITE).mean() >= _GLASS_MIN_SHARE
+        if glass is None and not has_white and darkest.size * mm2_per_px >= _DIM_MIN_MM2:
+            smooth = _look(cv2.blur(rgb, (_GRAIN_PX, _GRAIN_PX)), window_px)
+            glass = _dim_glass_colour(*smooth)
+            if glass is not None:
+                channels, darkest, contrast = smooth
+        glass = glass or (255, 255, 255)
         stained = (_chroma(channels, glass) >= self.min_chroma).view(np.uint8)
         coloured = cv2.morphologyEx(stained, cv2.MORPH_OPEN, square(3))
         textured = (contrast >= self.min_contrast).view(np.uint8)
@@ -85,7 +107,6 @@ class FaintTissueDetector(TissueDetector):
         meant = cv2.erode(closed, square(window_px), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         wide = cv2.morphologyEx(meant, cv2.MORPH_OPEN, square(window_px))
         found = np.asarray(wide != 0) | np.asarray(coloured != 0)
-        mm2_per_px = (mpp / 1000) ** 2
         pieces = pieces_over(found, self.min_piece_mm2 / mm2_per_px)
         return fill_holes(pieces, self.max_hole_mm2 / mm2_per_px)
 
@@ -101,21 +122,45 @@ def local_contrast(
     return np.asarray(np.sqrt(np.maximum(square_mean - mean * mean, 0)))
 
 
+def _look(rgb: UInt8[np.ndarray, "height width 3"], window_px: int) -> _Look:
+    """Return the channels, the darkest of them, and its contrast."""
+    channels = cv2.split(rgb)
+    darkest = cv2.min(cv2.min(channels[0], channels[1]), channels[2])
+    return channels, darkest, local_contrast(darkest, window_px)
+
+
 def _glass_colour(
     channels: Sequence[UInt8[np.ndarray, "height width"]],
     darkest: UInt8[np.ndarray, "height width"],
     contrast: Float[np.ndarray, "height width"],
-) -> tuple[int, int, int]:
-    """Return the most frequent colour of flat bright pixels, or white where there are few.
+) -> tuple[int, int, int] | None:
+    """Return the most frequent colour of flat bright pixels, None where there are few.
 
     Exactly white pixels are left out: they may never have been scanned, while the glass beside them
     has a tint. Where glass itself is white, few others are flat.
     """
     flat = (contrast < _GLASS_MAX_CONTRAST) & (darkest >= _GLASS_MIN_GREY) & (darkest < _WHITE)
-    if flat.mean() < _GLASS_MIN_SHARE:
-        return 255, 255, 255
+    return _mode(channels, flat) if flat.mean() >= _GLASS_MIN_SHARE else None
+
+
+def _dim_glass_colour(
+    channels: Sequence[UInt8[np.ndarray, "height width"]],
+    darkest: UInt8[np.ndarray, "height width"],
+    contrast: Float[np.ndarray, "height width"],
+) -> tuple[int, int, int] | None:
+    """Return the most frequent colour of what is flat, nearly grey, and common enough for glass."""
+    most = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+    is_grey = np.asarray(cv2.subtract(most, darkest)) <= _DIM_MAX_CHROMA
+    flat = (contrast < _GLASS_MAX_CONTRAST) & (darkest >= _DIM_MIN_GREY) & is_grey
+    return _mode(channels, flat) if flat.mean() >= _DIM_MIN_SHARE else None
+
+
+def _mode(
+    channels: Sequence[UInt8[np.ndarray, "height width"]], where: Bool[np.ndarray, "height width"]
+) -> tuple[int, int, int]:
+    """Return the most frequent value of each channel."""
     red, green, blue = (
-        int(cv2.calcHist([channel], [0], flat.view(np.uint8), [256], [0, 256]).argmax())
+        int(cv2.calcHist([channel], [0], where.view(np.uint8), [256], [0, 256]).argmax())
         for channel in channels
     )
     return red, green, blue

@@ -58,6 +58,10 @@ class MaskStore:
         """
         return _read(self.path_of(slide, source)) is not None
 
+    def knows(self, source: TissueSource) -> bool:
+        """Return whether the folder holds any mask of a source with these settings."""
+        return (self.folder / fingerprint(source)).is_dir()
+
     def path_of(self, slide: Slide, source: TissueSource) -> Path:
         """Return where a slide's mask is, or will be.
 

@@ -6,7 +6,7 @@ versions.json    packages and commit     checkpoints/     see checkpoint.py
 masks/           tissue masks            quarantine.jsonl all that could not be read, as it happened
 manifest/        what was trained on     crashes/         what processes read that died of it
 start.json       the weights at step 0   nonfinite.jsonl  steps that were skipped, and their samples
-recipe.json      what config began as
+recipe.json      what config began as    left_out.json    slides that were named and not taken
 """
 
 import json
@@ -41,6 +41,7 @@ that was faster; it holds under any settings."""
 OF_A_START = (
     *("bank.npz", "best", "manifest", "tensorboard", "wandb.json", "quarantine.json"),
     *("start.json", "recipe.json", "slides.json", "backend.json", "versions.json"),
+    "left_out.json",
     *("metrics.jsonl", "nonfinite.jsonl"),  # empty ones
     "config.json",  # last, as it says that the others may be there
 )
@@ -133,6 +134,22 @@ class RunFolder:
     def recipe(self) -> str | None:
         """The recipe that the settings began as; None where that was not written down."""
         return str(self._read("recipe.json")["name"]) if self._has("recipe.json") else None
+
+    def write_left_out(self, left_out: Mapping[str, str]) -> None:
+        """Write down which slides were named and not taken, with the reasons."""
+        write_atomic(self.path / "left_out.json", to_json(dict(left_out), indent=1))
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Slides that were named and not taken, with the reasons; none if not written down.
+
+        Raises:
+            InputError: If the file holds something else.
+        """
+        found = self._read("left_out.json") if self._has("left_out.json") else {}
+        if not isinstance(found, dict):
+            raise InputError(f"{self.path / 'left_out.json'} holds no slides; remove it")
+        return {str(path): str(why) for path, why in found.items()}
 
     def write_start(self, start: Mapping[str, object]) -> None:
         """Write down which weights the run starts from."""

@@ -1,10 +1,11 @@
 """Arguments that several commands take."""
 
 import difflib
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import tyro
 
@@ -15,7 +16,9 @@ from eosin.train.config import TrainConfig
 if TYPE_CHECKING:
     from eosin.backends import AutoBackend
     from eosin.catalog import SlideEntry
-    from eosin.tissue import MaskStore
+    from eosin.tissue import MaskStore, TissueSource
+
+logger = logging.getLogger(__name__)
 
 # As text: a path would make one slash of the two in a URL.
 Slides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES")]
@@ -36,6 +39,48 @@ class Choice:
 
 ChoiceOf = Annotated[Choice, tyro.conf.arg(name="")]
 
+DetectorName = Literal["hsv", "faint", "otsu", "clam"]
+
+
+@dataclass(kw_only=True)
+class Tissue:
+    """What counts as tissue, in place of what the recipe says."""
+
+    tissue_detector: DetectorName | None = None
+    """What finds tissue: hsv by the colours of H&E; faint by texture and by colours that differ
+    from the slide's own glass, also where that is tinted or the stain is another; otsu by darkness;
+    clam as CLAM does. As the recipe has it when left out; give the same to `eosin scan` and to what
+    takes its index."""
+    patch_filter: Literal["hsv", "all"] | None = None
+    """Which patches are kept: hsv those in the colours of H&E; all, for other stains, what the
+    tissue mask leaves. As the recipe has it when left out."""
+
+    def applied_to(self, config: TrainConfig, recipe: str) -> TrainConfig:
+        """Return the settings with what is said here in place of the recipe's.
+
+        Raises:
+            ConfigError: If the settings of the recipe's own detector were changed as well.
+        """
+        from eosin.filters import HSVPatchFilter
+        from eosin.tissue.doubt import DETECTORS
+
+        data = config.data
+        if self.tissue_detector is not None:
+            if data.tissue_detector != recipe_config(recipe).data.tissue_detector:
+                raise ConfigError(
+                    f"--tissue-detector {self.tissue_detector} replaces the recipe's detector, and "
+                    "--data.tissue-detector... changes it; leave one of them out"
+                )
+            data = replace(data, tissue_detector=DETECTORS[self.tissue_detector])
+        if self.patch_filter is not None:
+            data = replace(
+                data, patch_filter=HSVPatchFilter() if self.patch_filter == "hsv" else None
+            )
+        return replace(config, data=data)
+
+
+TissueOf = Annotated[Tissue, tyro.conf.arg(name="")]
+
 
 class Chosen(NamedTuple):
     """What the arguments come to."""
@@ -44,6 +89,8 @@ class Chosen(NamedTuple):
     backend: "AutoBackend"
     masks: "MaskStore | None"
     """Of the scan whose index was given."""
+    left_out: dict[str, str]
+    """Slides that are named and not used, with the reason."""
 
 
 def named_recipe(name: str) -> TrainConfig:
@@ -73,10 +120,10 @@ def choose(slides: Sequence[str], choice: Choice) -> Chosen:
             there.
     """
     from eosin.backends import AutoBackend, MppPolicy
-    from eosin.catalog import list_slides, mpp_overrides
+    from eosin.catalog import list_and_left_out, mpp_overrides
     from eosin.tissue import MaskStore
 
-    entries = list_slides(list(slides), choice.where)
+    entries, left_out = list_and_left_out(list(slides), choice.where)
     _refuse_unknown(choice.mpp_overrides, [entry.path for entry in entries])
     policy = MppPolicy(
         overrides={**mpp_overrides(entries), **choice.mpp_overrides},
@@ -86,7 +133,19 @@ def choose(slides: Sequence[str], choice: Choice) -> Chosen:
     indices = [path for path in map(Path, slides) if path.suffix.lower() == ".parquet"]
     stores = [masks_beside(index) for index in indices]
     found = [folder for folder in stores if folder.is_dir()]
-    return Chosen(entries, AutoBackend(mpp=policy), MaskStore(found[0]) if found else None)
+    masks = MaskStore(found[0]) if found else None
+    return Chosen(entries, AutoBackend(mpp=policy), masks, left_out)
+
+
+def warn_of_other_masks(masks: "MaskStore | None", source: "TissueSource") -> None:
+    """Log where the masks of an index are those of another detector, so that new ones are made."""
+    if masks is not None and not masks.knows(source):
+        logger.warning(
+            "%s holds no mask by %s, so they are made again; if 'eosin scan' was given a "
+            "--tissue-detector or another recipe, give it here as well to use its masks",
+            masks.folder,
+            source,
+        )
 
 
 def _refuse_unknown(overrides: Iterable[str], paths: Sequence[str]) -> None:

@@ -9,7 +9,14 @@ import tyro
 from eosin.atomic import check_file, check_folder, write_atomic
 from eosin.errors import EosinError
 from eosin.plain import to_json
-from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
+from eosin.verbs.arguments import (
+    Choice,
+    ChoiceOf,
+    DetectorName,
+    Slides,
+    choose,
+    warn_of_other_masks,
+)
 
 if TYPE_CHECKING:
     from eosin.backends.base import SlideBackend
@@ -34,6 +41,8 @@ class EmbedVerb:
     """Pixels from one patch to the next; the patch size by default."""
     tissue_threshold: float = 0.4
     """Least share of tissue in a patch."""
+    tissue_detector: DetectorName = "hsv"
+    """What finds tissue, as in `eosin scan`: with the same as there, its masks are used."""
     batch_size: int = 64
     device: str = "auto"
     mean: tuple[float, float, float] | None = None
@@ -75,6 +84,7 @@ def embed(args: EmbedVerb) -> None:
     from eosin.appraisal import embed_with_progress, open_model
     from eosin.catalog import anonymous_slides
     from eosin.sampling.grid import GridSampler
+    from eosin.tissue.doubt import DETECTORS
 
     grid = GridSampler(
         patch_size=args.patch_size,
@@ -84,7 +94,9 @@ def embed(args: EmbedVerb) -> None:
     )
     check_folder(args.out_dir, "a folder of features", inputs=[args.model])
     encoder = open_model(args.model, args.device, mean=args.mean, std=args.std)
+    detector = DETECTORS[args.tissue_detector]
     chosen = choose(args.slides, args.choice)
+    warn_of_other_masks(chosen.masks, detector)
     entries: tuple[SlideEntry, ...] = chosen.entries
     backend: SlideBackend = chosen.backend
     if args.anonymous:
@@ -98,6 +110,7 @@ def embed(args: EmbedVerb) -> None:
         num_threads=args.num_threads,
         backend=backend,
         masks=chosen.masks,
+        tissue_source=detector,
     )
     print(args.out_dir)
     if num_failed:

@@ -13,9 +13,12 @@ from eosin.verbs.arguments import (
     ChoiceOf,
     Recipe,
     Slides,
+    Tissue,
+    TissueOf,
     choose,
     masks_beside,
     named_recipe,
+    warn_of_other_masks,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class ScanVerb:
     """Patches read for each magnification, to estimate how many the filter accepts."""
     num_threads: int = 2
     """Slides that are looked at together."""
+    tissue: TissueOf = field(default_factory=Tissue)
     choice: ChoiceOf = field(default_factory=Choice)
 
 
@@ -55,6 +59,7 @@ class BenchVerb:
     """Accepted patches of each run."""
     num_threads: int = 2
     """Of the run with threads."""
+    tissue: TissueOf = field(default_factory=Tissue)
     choice: ChoiceOf = field(default_factory=Choice)
 
 
@@ -85,6 +90,7 @@ class PreviewVerb:
     """The HTML page to write."""
     anonymous: bool = False
     """Name slides by their content instead of their files, for a page that is passed on."""
+    tissue: TissueOf = field(default_factory=Tissue)
     choice: ChoiceOf = field(default_factory=Choice)
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
 
@@ -94,7 +100,7 @@ def scan(args: ScanVerb) -> None:
     from eosin.scan import ScanPlan, check_places, scan_slides, summary
     from eosin.tissue import MaskStore
 
-    data = named_recipe(args.recipe).data
+    data = args.tissue.applied_to(named_recipe(args.recipe), args.recipe).data
     mask_store = MaskStore(masks_beside(args.out))
     crash_log = CrashLog(args.out.with_suffix(".crashes"))
     # Before slides are looked for, which can take long.
@@ -122,9 +128,11 @@ def bench(args: BenchVerb) -> None:
     from eosin.speed import describe, measure_stream
     from eosin.train.stream import make_pipeline
 
+    config = args.tissue.applied_to(named_recipe(args.recipe), args.recipe)
     chosen = choose(args.slides, args.choice)
+    warn_of_other_masks(chosen.masks, config.data.tissue_detector)
     pipeline = make_pipeline(
-        named_recipe(args.recipe), chosen.entries, backend=chosen.backend, mask_store=chosen.masks
+        config, chosen.entries, backend=chosen.backend, mask_store=chosen.masks
     )
     speed = measure_stream(pipeline, num_patches=args.patches, num_threads=args.num_threads)
     print(describe(speed))
@@ -156,22 +164,25 @@ def manifest(args: ManifestVerb) -> None:
 
 
 def preview(args: PreviewVerb) -> None:
-    from eosin.catalog import anonymous_slides
+    from eosin.catalog import anonymous_slides, without_names
     from eosin.report.page import check_page
     from eosin.report.preview import write_preview
 
     check_page(args.out, inputs=args.slides)
+    config = args.tissue.applied_to(args.config, args.recipe)
     chosen = choose(args.slides, args.choice)
+    warn_of_other_masks(chosen.masks, config.data.tissue_detector)
     entries: tuple[SlideEntry, ...] = chosen.entries
     backend: SlideBackend = chosen.backend
     if args.anonymous:
         entries, backend = anonymous_slides(entries, backend)
     write_preview(
         args.out,
-        args.config,
+        config,
         entries,
         backend,
         title=args.recipe,
         mask_store=chosen.masks,
+        left_out=without_names(chosen.left_out) if args.anonymous else chosen.left_out,
     )
     print(args.out)

@@ -14,7 +14,16 @@ from eosin.train.config import TrainConfig
 from eosin.train.memory import MemoryEstimate, estimate_memory
 from eosin.train.presets import PRESETS, apply_preset
 from eosin.train.site import PREFETCH_BYTES, Layout
-from eosin.verbs.arguments import Choice, ChoiceOf, Recipe, Slides, choose
+from eosin.verbs.arguments import (
+    Choice,
+    ChoiceOf,
+    Recipe,
+    Slides,
+    Tissue,
+    TissueOf,
+    choose,
+    warn_of_other_masks,
+)
 from eosin.watch.settings import Watch
 
 logger = logging.getLogger(__name__)
@@ -55,6 +64,7 @@ class TrainVerb:
     anonymous: bool = False
     """Name slides by their content, not their files, in the manifest and all else that the run
     writes of its samples; what only serves to find the slides again keeps their paths."""
+    tissue: TissueOf = field(default_factory=Tissue)
     choice: ChoiceOf = field(default_factory=Choice)
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
 
@@ -91,6 +101,7 @@ def train(args: TrainVerb) -> None:
     from eosin.train.world import is_main_process, own_device
 
     # Refused before slides are looked for, which can take long.
+    args = replace(args, config=args.tissue.applied_to(args.config, args.recipe))
     device = own_device(args.device)
     if is_main_process():
         refuse_folder_of_others(args.out_dir)
@@ -108,6 +119,8 @@ def train(args: TrainVerb) -> None:
         layout=fitted.layout,
     )
     chosen = choose(args.slides, args.choice)
+    if is_main_process():
+        warn_of_other_masks(chosen.masks, fitted.config.data.tissue_detector)
     run = train_with_progress(
         fitted.config,
         chosen.entries,
@@ -117,6 +130,7 @@ def train(args: TrainVerb) -> None:
         weights=args.weights,
         watch=args.watch,
         recipe=args.recipe,
+        left_out=chosen.left_out,
     )
     if is_main_process():
         print(run.path)

@@ -13,19 +13,20 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
 from eosin.catalog.entry import PATIENT_COLUMN
 from eosin.catalog.tcga import tcga_columns
 from eosin.errors import ConfigError, InputError
+from eosin.evaluate.checks import check_tiles
 from eosin.evaluate.folds import grouped_folds
 from eosin.evaluate.knn import Knn
 from eosin.evaluate.labelled import LabelledTiles, require_same_classes
+from eosin.models.image_processor import ImagePreparation
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import is_main_process
-from eosin.transforms.resize import resize
 from eosin.watch.features import teacher_features
 from eosin.watch.probes import Accuracies, cross_knn_accuracies, knn_accuracies
 from eosin.watch.schedule import Looks
@@ -63,7 +64,7 @@ class LabelledSet:
                 in the two parts, or patients cannot be held out without their classes.
         """
         if not (folder / "train").is_dir():
-            known = _thinned(_listed(folder), max_tiles)
+            (known,) = _checked(folder, {"all": _thinned(_listed(folder), max_tiles)})
             if known.groups == tuple(map(str, known.paths)) and is_main_process():
                 logger.warning(
                     "the tiles in %s do not say whose they are (by TCGA barcodes in their names): "
@@ -78,8 +79,9 @@ class LabelledSet:
                     "others' tiles; add patients"
                 )
             return cls(known=known, asked=None, folds=folds)
-        known, asked = (_thinned(_listed(folder / part), max_tiles) for part in ("train", "test"))
-        require_same_classes(folder, known, asked)
+        parts = {part: _thinned(_listed(folder / part), max_tiles) for part in ("train", "test")}
+        require_same_classes(folder, parts["train"], parts["test"])
+        known, asked = _checked(folder, parts)
         return cls(known=known, asked=asked, folds=None)
 
     @property
@@ -107,9 +109,10 @@ class LabelledWatch(Monitor):
 
     def run_started(self, first_step: int, num_steps: int) -> None:
         parts = [self._tiles.known, *([] if self._tiles.asked is None else [self._tiles.asked])]
-        images = [_square(tiles, index) for tiles in parts for index in range(len(tiles))]
-        resized = [np.asarray(resize(image, self._size_px)) for image in images]
-        self._images = torch.from_numpy(np.stack(resized))
+        # As an encoder of the run prepares images; colours are normalised later.
+        rule = ImagePreparation(input_size_px=self._size_px, mean=(0.0,) * 3, std=(1.0,) * 3)
+        images = [rule.prepare(part.read(index)) for part in parts for index in range(len(part))]
+        self._images = torch.from_numpy(np.stack(images))
 
     def step_done(
         self, step: int, metrics: Mapping[str, float | int], model: StudentTeacher
@@ -161,20 +164,13 @@ def _thinned(tiles: LabelledTiles, max_tiles: int) -> LabelledTiles:
         of_class = np.flatnonzero(tiles.labels == label)
         num_chosen = 1 + num_shared * (len(of_class) - 1) // num_others
         chosen.append(of_class[np.arange(num_chosen) * len(of_class) // num_chosen])
-    rows = np.concatenate(chosen)
-    return LabelledTiles(
-        paths=tuple(tiles.paths[row] for row in rows),
-        labels=tiles.labels[rows],
-        class_names=tiles.class_names,
-        groups=tuple(tiles.groups[row] for row in rows),
-    )
+    return tiles.only(np.concatenate(chosen))
 
 
-def _square(tiles: LabelledTiles, index: int) -> UInt8[np.ndarray, "size size 3"]:
-    tile = tiles.read(index)
-    if tile.shape[0] != tile.shape[1]:
-        raise InputError(
-            f"{tiles.paths[index]} is {tile.shape[1]} x {tile.shape[0]} px; cut tiles to squares, "
-            "since resizing would stretch them"
-        )
-    return tile
+def _checked(folder: Path, parts: Mapping[str, LabelledTiles]) -> list[LabelledTiles]:
+    """Return the tiles that can be read, and log what is wrong with them."""
+    checked = check_tiles(folder, parts)
+    if is_main_process():
+        for line in checked.warnings:
+            logger.warning("labelled tiles in %s: %s", folder, line)
+    return list(checked.parts.values())
