@@ -5,6 +5,7 @@ that was asked to stop, has saved and can go on. Everything heavy is imported by
 it, so that `--help` answers at once.
 """
 
+import copy
 import dataclasses
 import io
 import logging
@@ -34,6 +35,9 @@ from eosin.verbs.arguments import did_you_mean, named_recipe
 EXIT_INTERRUPTED = 75
 """As sysexits.h has it: a failure that will pass, try again (EX_TEMPFAIL)."""
 
+_MAX_MESSAGE = 2000
+"""Characters of an error that are shown; what a message names may be of any length."""
+
 RECIPE_VERBS: dict[str, tuple[type, Callable[..., None]]] = {
     "train": (training.TrainVerb, training.train),
     "preview": (slides.PreviewVerb, slides.preview),
@@ -58,12 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Of the processes that torchrun starts, one talks and the others only complain.
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_escape_names)
+    talk = logging.StreamHandler(sys.stderr)
+    talk.setFormatter(EscapingFormatter("%(message)s"))
+    logging.basicConfig(level=level, handlers=[talk])
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A path that is printed for a script is that path, whatever bytes it has.
         sys.stdout.reconfigure(errors="surrogateescape")
+    # Of a damaged header it writes a line a page; what it comes to is said by the reader.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     # OpenMP threads that wait by spinning take the cores from the threads that read patches, and on
     # a shared machine from everybody (2 to 4 times slower steps; see docs/log.md). Read by torch's
     # OpenMP when it is first imported, which only the verbs do.
@@ -174,17 +180,23 @@ def _overview() -> str:
     return "\n".join([*lines, ""])
 
 
-def _escape_names(record: logging.LogRecord) -> bool:
-    """Keep file names from breaking lines of the log, and a terminal's writing direction."""
-    if isinstance(record.args, tuple) and record.msg != "%s":
-        record.args = tuple(
-            escaped(str(value)) if isinstance(value, str | PurePath) else value
-            for value in record.args
-        )
-    return True
+class EscapingFormatter(logging.Formatter):
+    """Keeps file names in messages from breaking lines and a terminal's writing direction."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message with its texts and paths `escaped`; one that is all text stays."""
+        if isinstance(record.args, tuple) and record.msg != "%s":
+            record = copy.copy(record)
+            record.args = tuple(
+                escaped(str(value)) if isinstance(value, str | PurePath) else value
+                for value in record.args or ()
+            )
+        return super().format(record)
 
 
 def _fail(error: Exception, code: int) -> None:
     message = escaped(" ".join(str(error).split()))
+    if len(message) > _MAX_MESSAGE:
+        message = f"{message[: _MAX_MESSAGE // 2]} ... {message[-_MAX_MESSAGE // 2 :]}"
     sys.stderr.write(f"eosin: {message}\n")
     sys.exit(code)

@@ -213,3 +213,26 @@ def test_openslides_thumbnails_are_bounded_by_the_length_of_the_file(tmp_path, m
     monkeypatch.setattr(slide, "_info", replace(slide.info, levels=huge))
     with pytest.raises(SlideReadError, match="which cannot be; the file is damaged"):
         slide.thumbnail(512)
+
+
+def test_an_ome_description_that_is_no_xml_costs_its_scale_and_not_the_levels(tmp_path):
+    """Row 32 of the faults: OpenSlide, which took the file instead, finds one level of it."""
+    text = '<?xml version="1.0"?><OME xmlns="x"><Image><Pixels SizeC="3"/></Image></OME>'
+    path = pyramid(tmp_path / "a.ome.tif", as_subifds=True, description=text)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"<Image>", b"<Image "))
+    info = AutoBackend().open(path).info
+    assert (info.reader, info.vendor, len(info.levels)) == ("tiff", "generic-tiff", 3)
+
+
+def test_a_resolution_of_the_wrong_type_is_none(tmp_path):
+    """Row 32 of the faults: the same, for a tag that no pixel depends on."""
+    path = pyramid(tmp_path / "a.tif", resolution=(40000, 40000), resolutionunit="CENTIMETER")
+    assert AutoBackend().open(path).info.mpp is not None
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages[0].tags["XResolution"].offset + 2
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<H", content, at, 2)
+    path.write_bytes(content)
+    info = AutoBackend().open(path).info
+    assert (info.reader, info.mpp) == ("tiff", None)

@@ -48,6 +48,8 @@ _LISTS = frozenset({258, 273, 279, 324, 325})
 """Bits of a sample, and places and lengths of strips and tiles."""
 _WHOLE_NUMBERS = _LISTS | {254, 256, 257, 259, 262, 277, 278, 284, 322, 323}
 """Tags that say how the pixels of a page are stored."""
+_AT_LEAST_ONE = frozenset({256, 257, 277, 278, 322, 323})
+_TILE_OFFSETS = 324
 _WHOLE_TYPES = frozenset({1, 3, 4, 13, 16})
 _BEYOND = 2**62
 """Larger than any file."""
@@ -137,9 +139,9 @@ def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
     for number in itertools.count(1):
         try:
             page = tiff.pages[number].aspage()
-        except IndexError:
-            return
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            if isinstance(error, IndexError) and number >= len(tiff.pages):
+                return
             raise DamagedError(
                 f"is damaged: page {number} has a senseless tag ({error})"
             ) from error
@@ -152,6 +154,10 @@ def _senseless_tags(page: tifffile.TiffPage) -> str | None:
         tag = page.tags[code]
         if tag.dtype not in _WHOLE_TYPES or (tag.count != 1 and code not in _LISTS):
             return f"a tag {tag.name} of the wrong kind"
+        if code in _AT_LEAST_ONE and tag.value < 1:
+            return f"{tag.name} {tag.value}"
+    if _TILE_OFFSETS in page.tags and not page.is_tiled:
+        return "tiles without a size"
     if min(page.imagewidth, page.imagelength, page.samplesperpixel) < 1 or not page.dataoffsets:
         return "no pixels"
     return None

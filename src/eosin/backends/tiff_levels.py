@@ -19,7 +19,8 @@ from eosin.backends.tiles import TileDecoder, TileError
 
 _MAX_SIZE_ERROR_PX, _MAX_SIZE_ERROR = 2.0, 0.015
 """In pixels of the level, and as a share of its side: each writer rounds in its own way."""
-_POWERS = tuple(2.0**power for power in range(1, 11))
+_MAX_PADDED = 1025
+"""Downsamples that are looked for below it."""
 _MAX_REGION_PX = 512
 _BLOCK_PX = 64
 _MAX_TILES, _MAX_PROBES = 12, 3
@@ -84,31 +85,32 @@ def fit_level(
     if average < 1.5:
         return "is about as large as level 0"
 
-    def is_near(downsample: float) -> bool:
+    def is_near(downsample: float, most_px: float) -> bool:
         return all(
-            abs(side_l0 / downsample - side)
-            <= min(_MAX_SIZE_ERROR_PX, max(1.0, _MAX_SIZE_ERROR * side))
+            abs(side_l0 / downsample - side) <= min(most_px, max(1.0, _MAX_SIZE_ERROR * side))
             for side_l0, side in zip(size_l0, size, strict=True)
         )
 
-    if is_near(2.0 ** round(math.log2(average))):
+    power = 2.0 ** round(math.log2(average))
+    if is_near(power, 1.0):
         return LevelFit(average, width, height)
     padded = [
-        power
-        for power in _POWERS
+        float(whole)
+        for whole in range(2, _MAX_PADDED)
         if all(
-            side % of == 0 and math.ceil(math.ceil(side_l0 / power) / of) * of == side
+            side % of == 0 and math.ceil(math.ceil(side_l0 / whole) / of) * of == side
             for side_l0, side, of in zip(size_l0, size, tile, strict=True)
         )
     ]
-    if len(padded) > 1 and expected in padded:
-        padded = [expected]
+    for likely in ([expected], [one for one in padded if math.log2(one).is_integer()]):
+        if len(padded) > 1 and len(likely) == 1 and likely[0] in padded:
+            padded = [one for one in padded if one == likely[0]]
     if len(padded) == 1:
-        power = padded[0]
-        return LevelFit(power, int(width_l0 / power), int(height_l0 / power))
+        whole = padded[0]
+        return LevelFit(whole, int(width_l0 / whole), int(height_l0 / whole))
     if padded:
         return f"is padded to {width} x {height} px, at which it may be any of several scales"
-    if is_near(average):
+    if is_near(power, _MAX_SIZE_ERROR_PX) or is_near(average, _MAX_SIZE_ERROR_PX):
         return LevelFit(average, width, height)
     return f"has {width} x {height} px, another shape than level 0"
 

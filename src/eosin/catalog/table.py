@@ -122,6 +122,8 @@ def _decoded(content: bytes) -> str:
     # Spreadsheets that write UTF-16 begin it with a mark.
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
+    if b"\0" in content:
+        raise ValueError("it holds zero bytes, as UTF-16 without its mark does")
     # A file name may be any bytes; other cells are checked.
     return content.decode("utf-8-sig", "surrogateescape")
 

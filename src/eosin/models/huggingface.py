@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from eosin import __version__
@@ -27,7 +26,7 @@ from eosin.models.huggingface_config import (
     config_to_json,
 )
 from eosin.models.positions import resample_positions
-from eosin.models.tensor_file import write_tensors
+from eosin.models.tensor_file import open_tensors, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +201,7 @@ def import_huggingface(folder: Path) -> tuple[dict[str, Tensor], ViTConfig]:
     if not (folder / "model.safetensors").is_file():
         raise InputError(_no_weights(folder))
     try:
-        tensors = load_file(folder / _WEIGHTS)
+        tensors = read_tensors(folder / _WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
     return from_huggingface(tensors, config_json)
@@ -265,7 +264,7 @@ def is_untouched_export(folder: Path) -> bool:
         if path.name not in (_WEIGHTS, *_TEXTS) or path.is_symlink() or not path.is_file():
             return False
     try:
-        with safe_open(folder / _WEIGHTS, framework="pt") as stored:
+        with open_tensors(folder / _WEIGHTS) as stored:
             header = stored.metadata() or {}
         return _MARK in header and header.get(_TEXTS_MARK) in (None, _digest_of_texts(folder))
     except (OSError, SafetensorError):

@@ -1,13 +1,48 @@
-"""Tensors as a safetensors file with the same bytes for the same tensors and header."""
+"""Safetensors files: the same bytes for the same tensors and header, under any name."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from eosin.reading import open_regular
+
 _LENGTH_BYTES = 8
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """Open a file to read its header and some of its tensors, on the CPU.
+
+    Raises:
+        OSError: If it cannot be opened, or is no regular file.
+        SafetensorError: If it is damaged.
+    """
+    descriptor = open_regular(path)
+    try:
+        # The library takes no path that is not UTF-8; every open file has one that is.
+        name = str(path) if str(path).isprintable() else f"/dev/fd/{descriptor}"
+        with safe_open(name, framework="pt") as stored:
+            yield stored
+    finally:
+        os.close(descriptor)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return all tensors of a file by name, on the CPU.
+
+    Raises:
+        OSError: If it cannot be read, or is no regular file.
+        SafetensorError: If it is damaged.
+    """
+    with open_tensors(path) as stored:
+        return {name: stored.get_tensor(name) for name in stored.offset_keys()}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

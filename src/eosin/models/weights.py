@@ -19,7 +19,6 @@ from typing import final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from eosin.errors import CheckpointError, InputError, system_reason
@@ -28,6 +27,7 @@ from eosin.models.heads import rename_legacy_head
 from eosin.models.huggingface import import_huggingface, is_our_export
 from eosin.models.meta_names import inferred_config, split_network, without_wrappers
 from eosin.models.positions import metas_rule
+from eosin.models.tensor_file import read_tensors
 from eosin.plain import from_plain
 from eosin.reading import check_regular
 
@@ -182,8 +182,7 @@ def _other_lab(tensors: Mapping[str, Tensor]) -> str | None:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        check_regular(path)
-        return load_file(path)
+        return read_tensors(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({system_reason(error)}); it may be damaged: copy it again"

@@ -14,13 +14,14 @@ from typing import final
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideNames
 from eosin.embed.encoder import ViTEncoder
 from eosin.errors import CheckpointError, EosinError
+from eosin.models.tensor_file import open_tensors
 from eosin.report.components import aligned, colours, principal_components, signed_by
 from eosin.report.page import Html, Section, figure, paragraph
 from eosin.report.pictures import Tile, picture_rows
@@ -174,7 +175,7 @@ def _backbone(file: Path) -> dict[str, Tensor]:
     """Return the backbone's weights; none when the file cannot be read, or is gone."""
     prefix = "backbone."
     try:
-        with safe_open(file, framework="pt") as stored:
+        with open_tensors(file) as stored:
             names = [name for name in stored.keys() if name.startswith(prefix)]  # noqa: SIM118
             return {name.removeprefix(prefix): stored.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:

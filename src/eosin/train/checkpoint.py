@@ -22,14 +22,13 @@ from typing import TypedDict, TypeVar, cast, final
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import Optimizer
 
 from eosin.atomic import atomic_folder, foreign_file
 from eosin.errors import CheckpointError, ConfigError, InputError, system_reason
-from eosin.models.tensor_file import write_tensors
+from eosin.models.tensor_file import read_tensors, write_tensors
 from eosin.pipeline import StreamState
 from eosin.plain import from_json, to_json
 from eosin.train.run_folder import CHECKPOINT_FILES
@@ -183,7 +182,7 @@ def load_teacher(folder: Path) -> tuple[int, dict[str, Tensor]]:
     """
     for path in reversed(teacher_files(folder)):
         try:
-            tensors = load_file(path)
+            tensors = read_tensors(path)
         except (OSError, SafetensorError) as error:
             logger.warning("%s is damaged and passed over: %s", path, system_reason(error))
             continue

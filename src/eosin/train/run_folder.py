@@ -289,6 +289,10 @@ class RunFolder:
                     f"{self.path} has not begun: it has no {name} yet; wait, or start it again"
                 ) from error
             raise InputError(f"{self.path} is no run: it has no {name}") from error
+        except OSError as error:
+            raise InputError(
+                f"{self.path / name} cannot be read ({system_reason(error)})"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"{self.path / name} is damaged: {error}") from error
 

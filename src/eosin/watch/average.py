@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from eosin.errors import CheckpointError, ConfigError, system_reason
+from eosin.models.tensor_file import read_tensors
 
 
 def average_teachers(paths: Sequence[Path]) -> dict[str, Tensor]:
@@ -37,8 +38,7 @@ def average_teachers(paths: Sequence[Path]) -> dict[str, Tensor]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        with safe_open(path, framework="pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        return read_tensors(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a teacher ({system_reason(error)}); leave it out"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from eosin.atomic import atomic_file, write_atomic
 from eosin.errors import CheckpointError, ConfigError, system_reason
-from eosin.models.tensor_file import write_tensors
+from eosin.models.tensor_file import open_tensors, write_tensors
 from eosin.train.checkpoint import full_state_dict
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
@@ -102,7 +102,7 @@ def read_best(folder: Path) -> Best | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as stored:
+        with open_tensors(path) as stored:
             header = stored.metadata() or {}
         return Best(int(header["step"]), header["metric"], float(header["value"]))
     except (OSError, SafetensorError, KeyError, ValueError) as error:

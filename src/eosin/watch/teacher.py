@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from eosin.errors import ConfigError, InputError
+from eosin.models.tensor_file import read_tensors
 from eosin.train.checkpoint import backbone_of, load_teacher, teacher_files
 from eosin.train.run_folder import RunFolder
 from eosin.watch.average import average_teachers
@@ -57,7 +57,7 @@ def _best(run: RunFolder) -> ChosenTeacher:
         )
     note = f"The run's best teacher by {best.metric} ({best.value:.4f})."
     return ChosenTeacher(
-        best.step + 1, backbone_of(load_file(folder / "teacher.safetensors")), note
+        best.step + 1, backbone_of(read_tensors(folder / "teacher.safetensors")), note
     )
 
 
