@@ -41,6 +41,7 @@ from eosin.plain import fingerprint
 from eosin.sampling.grid import GridSampler
 from eosin.stream.ahead import map_ahead
 from eosin.tissue.base import TissueSource
+from eosin.tissue.doubt import mask_note, no_tissue
 from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Image
 
@@ -82,6 +83,8 @@ class SlideOutcome:
     """Patches left out because their region could not be read."""
     reason: str = ""
     """Why it failed."""
+    note: str = ""
+    """Why its tissue mask should be looked at."""
 
 
 def embed_slides(
@@ -142,13 +145,17 @@ def _embed_slide(
             source, masks = extraction.tissue_detector, extraction.masks
             tissue = source.tissue(slide) if masks is None else masks.tissue(slide, source)
             places = extraction.grid.places(slide.info, tissue)
+            note = None if tissue.is_empty else mask_note(slide, tissue, source)
         except EosinError:
             raise
         except Exception as error:
             # A reader or detector that breaks on one slide must not stop the others.
             raise SlideOpenError(slide_path, f"{type(error).__name__}: {error}") from error
+        if tissue.is_empty:
+            raise NoPlaceError(slide_path, no_tissue(slide, source))
         if not places:
-            raise NoPlaceError(slide_path, "no patch of the grid has enough tissue")
+            because = "" if note is None else f"; {note}"
+            raise NoPlaceError(slide_path, f"no patch of the grid has enough tissue{because}")
         provenance = _provenance(encoder, slide, places[0], extraction)
         if features_path.exists():
             differing = read_provenance(features_path).differences(provenance)
@@ -169,6 +176,7 @@ def _embed_slide(
         features_path=features_path,
         status="embedded",
         num_unreadable=num_unreadable,
+        note=note or "",
     )
 
 
