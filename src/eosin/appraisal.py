@@ -113,6 +113,8 @@ def embed_with_progress(
     for outcome in failed:
         logger.warning("not embedded: %s: %s", outcome.slide_path, outcome.reason)
     for outcome in outcomes:
+        if outcome.note:
+            logger.warning("%s: %s", outcome.slide_path, outcome.note)
         if outcome.num_unreadable:
             logger.warning(
                 "%s: %d patches could not be read and are left out",

@@ -12,6 +12,7 @@ from eosin.embed.colour import ColourHistogram
 from eosin.errors import InputError
 from eosin.evaluate.comparison import ModelComparison
 from eosin.evaluate.tiles import evaluate_tiles, list_tiles
+from eosin.plain import from_json, to_json
 
 ENCODERS = {"colour": ColourHistogram(8)}
 
@@ -179,3 +180,14 @@ def test_oblong_tiles_and_orientation_tags_are_told(folder: Path):
     turned, oblong = evaluated(folder).warnings
     assert turned.endswith("(EXIF), which is not applied: 1 (test/AC/turned.png)")
     assert oblong.startswith("oblong tiles, of which the model gets what its processor makes")
+
+
+def test_names_that_are_no_text_are_told_and_stored(folder: Path):
+    """Row 19 of the faults: a name that is not UTF-8, or has a line break, breaks no output."""
+    odd = os.fsencode(folder / "test" / "H") + b"/b\xfcd\n.png"
+    Path(os.fsdecode(odd)).write_bytes(b"no image")
+    comparison = evaluated(folder)
+    assert comparison.describe().splitlines()[0].startswith("warning: tiles that cannot be decoded")
+    assert "test/H/b\\xFCd\\x0A.png cannot" in comparison.describe()
+    stored = ModelComparison.from_json(from_json(to_json(comparison.to_json())))
+    assert stored.warnings == comparison.warnings

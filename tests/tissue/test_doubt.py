@@ -7,6 +7,9 @@ import pytest
 
 from eosin.backends import AutoBackend
 from eosin.backends.base import Slide
+from eosin.embed.colour import ColourHistogram
+from eosin.embed.extract import Extraction, embed_slides
+from eosin.sampling.grid import GridSampler
 from eosin.tissue import (
     CLAMTissueDetector,
     FaintTissueDetector,
@@ -163,3 +166,24 @@ def test_real_slides_that_are_handled_well_raise_no_false_alarm(parts: tuple[str
     with AutoBackend().open(real_file("data", *parts)) as slide:
         for source in (HSV, FAINT, OtsuTissueDetector()):
             assert mask_note(slide, source.tissue(slide), source) is None
+
+
+def test_embedding_names_the_detector_that_misses_or_takes_too_much(tmp_path: Path):
+    """Row 13 of the faults: features of glass were made without a word."""
+    for name, image in (
+        ("tinted", picture(TINTED, size=200)),
+        ("brown", picture((243, 243, 243), BROWN, size=200)),
+    ):
+        write_slide(tmp_path / f"{name}.svs", image.repeat(8, 0).repeat(8, 1), mpp=1.0)
+    extraction = Extraction(
+        backend=AutoBackend(),
+        tissue_detector=HSV,
+        grid=GridSampler(patch_size=256, target_mpp=1.0),
+        num_threads=0,
+    )
+    slides = [str(tmp_path / name) for name in ("tinted.svs", "brown.svs")]
+    tinted, brown = embed_slides(ColourHistogram(64), slides, tmp_path / "out", extraction)
+    assert tinted.status == "embedded"
+    assert "takes nearly all of it for tissue" in tinted.note
+    assert brown.status == "failed"
+    assert "--tissue-detector faint" in brown.reason

@@ -5,7 +5,7 @@ that was stopped goes on, slide by slide.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -41,6 +41,7 @@ from eosin.plain import fingerprint
 from eosin.sampling.grid import GridSampler
 from eosin.stream.ahead import map_ahead
 from eosin.tissue.base import TissueSource
+from eosin.tissue.doubt import mask_note, no_tissue
 from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Image
 
@@ -82,6 +83,8 @@ class SlideOutcome:
     """Patches left out because their region could not be read."""
     reason: str = ""
     """Why it failed."""
+    note: str = ""
+    """Why its tissue mask should be looked at."""
 
 
 def embed_slides(
@@ -136,25 +139,32 @@ def embed_images(
 def _embed_slide(
     encoder: Encoder, slide_path: str, features_path: Path, extraction: Extraction
 ) -> SlideOutcome:
-    def prepare(path: str) -> tuple[Slide, list[PatchCoordinate]]:
+    def prepare(path: str) -> tuple[Slide, list[PatchCoordinate], str | None]:
         source, masks = extraction.tissue_detector, extraction.masks
-        try:
-            slide = extraction.backend.open(path)
-            tissue = source.tissue(slide) if masks is None else masks.tissue(slide, source)
-            return slide, extraction.grid.places(slide.info, tissue)
-        except EosinError:
-            raise
-        except Exception as error:
-            # A reader or detector that breaks on one slide must not stop the others.
-            raise SlideOpenError(path, f"{type(error).__name__}: {error}") from error
+        with ExitStack() as closing_on_failure:
+            try:
+                slide = closing_on_failure.enter_context(extraction.backend.open(path))
+                tissue = source.tissue(slide) if masks is None else masks.tissue(slide, source)
+                places = extraction.grid.places(slide.info, tissue)
+                note = None if tissue.is_empty else mask_note(slide, tissue, source)
+            except EosinError:
+                raise
+            except Exception as error:
+                # A reader or detector that breaks on one slide must not stop the others.
+                raise SlideOpenError(path, f"{type(error).__name__}: {error}") from error
+            if tissue.is_empty:
+                raise NoPlaceError(path, no_tissue(slide, source))
+            closing_on_failure.pop_all()
+            return slide, places, note
 
     # In a thread: Ctrl-C reaches the main one only between calls into libraries, which may be long.
     num_threads = min(1, extraction.num_threads)
     with closing(map_ahead(prepare, [slide_path], num_threads=num_threads, depth=1)) as prepared:
-        opened, places = next(prepared)
-    with opened as slide:
+        slide, places, note = next(prepared)
+    with slide:
         if not places:
-            raise NoPlaceError(slide_path, "no patch of the grid has enough tissue")
+            because = "" if note is None else f"; {note}"
+            raise NoPlaceError(slide_path, f"no patch of the grid has enough tissue{because}")
         provenance = _provenance(encoder, slide, places[0], extraction)
         if features_path.exists():
             differing = read_provenance(features_path).differences(provenance)
@@ -175,6 +185,7 @@ def _embed_slide(
         features_path=features_path,
         status="embedded",
         num_unreadable=num_unreadable,
+        note=note or "",
     )
 
 

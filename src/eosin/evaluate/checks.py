@@ -17,7 +17,6 @@ from eosin.catalog.entry import PATIENT_COLUMN
 from eosin.catalog.tcga import tcga_columns
 from eosin.errors import InputError
 from eosin.evaluate.labelled import MAX_PIXELS, LabelledTiles
-from eosin.names import escaped
 from eosin.reading import read_regular
 
 _MAX_NAMED = 3
@@ -33,7 +32,7 @@ class CheckedTiles:
 
     parts: Mapping[str, LabelledTiles]
     warnings: tuple[str, ...]
-    """One line each, with up to three names."""
+    """One line each, with up to three names as they are; to be shown, `escaped`."""
     details: Mapping[str, object]
     """All names, as values that `json` writes."""
 
@@ -216,7 +215,7 @@ def _say_copies(parts: Mapping[str, LabelledTiles], looked_at: _LookedAt, found:
 
 
 def _below(folder: Path, path: Path) -> str:
-    return escaped(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _patients(tiles: LabelledTiles, rows: Sequence[int]) -> set[str]:

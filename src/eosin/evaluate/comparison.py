@@ -9,6 +9,7 @@ from typing import Any, final
 from eosin.errors import InputError
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.evaluate.probe import Comparison, ProbeResult, compare, probe
+from eosin.names import escaped
 
 _RECORD_KEYS = frozenset({"note", "class_names", "results", "differences"})
 
@@ -95,7 +96,7 @@ class ModelComparison:
             f"{model:{width}}  {name:6}  accuracy {accuracy}  balanced {balanced}"
             for model, name, accuracy, balanced in rows
         )
-        return "\n".join([*(f"warning: {line}" for line in self.warnings), *numbers])
+        return "\n".join([*(f"warning: {escaped(line)}" for line in self.warnings), *numbers])
 
 
 def is_record(path: Path) -> bool:

@@ -35,6 +35,7 @@ _TIMES_MORE, _MORE = 3.0, 0.005
 
 _REFERENCE = DETECTORS["faint"]
 _NAME = type(_REFERENCE).__name__
+_OTHERWISE = "its stain is not H&E, or its pieces are small"
 _TAKE_IT = "look at it with 'eosin preview' and take --tissue-detector faint"
 
 
@@ -77,7 +78,7 @@ def mask_note(slide: Slide, tissue: TissueMask, source: TissueSource) -> str | N
     if share <= _HARDLY_ANY and other_share >= max(_TIMES_MORE * share, _MORE):
         return (
             f"{name} finds hardly any tissue on it and {_NAME}, which counts from the slide's own "
-            f"glass, several times as much: {_TAKE_IT} if its stain is not H&E"
+            f"glass, several times as much: {_TAKE_IT} if {_OTHERWISE}"
         )
     return no_glass if share >= _ALL else None
 
@@ -97,7 +98,7 @@ def no_tissue(slide: Slide, source: TissueSource) -> str:
         return f"{reason}, and neither does {_NAME}; it may be glass alone"
     return (
         f"{reason}, and {_NAME}, which counts from the slide's own glass, finds "
-        f"{other.tissue_fraction:.1%} of it; {_TAKE_IT} if its stain is not H&E"
+        f"{other.tissue_fraction:.1%} of it; {_TAKE_IT} if {_OTHERWISE}"
     )
 
 

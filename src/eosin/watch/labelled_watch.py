@@ -24,6 +24,7 @@ from eosin.evaluate.folds import grouped_folds
 from eosin.evaluate.knn import Knn
 from eosin.evaluate.labelled import LabelledTiles, require_same_classes
 from eosin.models.image_processor import ImagePreparation
+from eosin.names import escaped
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import is_main_process
@@ -172,5 +173,5 @@ def _checked(folder: Path, parts: Mapping[str, LabelledTiles]) -> list[LabelledT
     checked = check_tiles(folder, parts)
     if is_main_process():
         for line in checked.warnings:
-            logger.warning("labelled tiles in %s: %s", folder, line)
+            logger.warning("labelled tiles in %s: %s", folder, escaped(line))
     return list(checked.parts.values())
