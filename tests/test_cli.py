@@ -130,6 +130,9 @@ def test_slides_are_scanned_timed_trained_on_and_verified_by_their_index(
 
     train = ["train", "nano_cpu", index, "--out-dir", folder, where, "--manifest", *SMALL]
     assert run(capsys, *train)[0] == 0
+    left_out = {Path(path).name: why for path, why in RunFolder(folder).left_out.items()}
+    assert left_out.keys() == {"bad.svs", "phantom_000.svs"}
+    assert "is empty (0 bytes)" in left_out["bad.svs"]
     verify = ["manifest", "verify", folder / "manifest", index]
     code, out, _ = run(capsys, *verify)
     assert (code, out.strip()) == (0, "8 ok")

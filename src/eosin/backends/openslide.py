@@ -1,6 +1,7 @@
 """Slides through the OpenSlide library: every vendor format, the reference for other readers."""
 
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ _FLUORESCENCE = {
     "mirax.GENERAL.SLIDE_TYPE": "FLUORESCENCE",
 }
 """Properties, and what their value holds on slides without transmitted light."""
+_EXCITED = re.compile(r";ExcitationWaveLength=[1-9]")
 
 
 @final
@@ -235,6 +237,12 @@ def _levels_that_fit(handle: openslide.OpenSlide) -> tuple[list[int], list[str]]
 
 
 def _refuse_fluorescence(path: Path, properties: Mapping[str, str]) -> None:
+    for name, value in properties.items():
+        # Hamamatsu keeps the filters of its fluorescence unit in a property without a fixed name.
+        if name.startswith("hamamatsu.") and _EXCITED.search(value):
+            raise SlideOpenError(
+                path, "is a fluorescence slide (its scanner names an excitation filter)"
+            )
     for name, text in _FLUORESCENCE.items():
         if text in properties.get(name, ""):
             raise SlideOpenError(

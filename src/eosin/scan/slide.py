@@ -128,11 +128,13 @@ def _examined(
     note = mask_note(slide, tissue, source)
     if note is not None:
         found = replace(found, scan_notes=(*found.scan_notes, note))
+    # A mask that misses the tissue may be why no place is found.
+    because = "" if note is None else f"; {note}"
     try:
         acceptance = measure_acceptance(slide, tissue, plan)
     except SlideError as error:
         # Kept apart from failures above: what is known by now stays in the row.
-        return replace(found, problem=error.reason)
+        return replace(found, problem=error.reason + because)
     notes = found.scan_notes
     if acceptance.overall == 0 and acceptance.problem is None and plan.patch_filter is not None:
         notes = (*notes, filter_note(plan.patch_filter))
@@ -144,7 +146,7 @@ def _examined(
             f"acceptance_{target:g}": share for target, share in acceptance.by_target.items()
         },
         unreadable_fraction=acceptance.unreadable,
-        problem=acceptance.problem,
+        problem=None if acceptance.problem is None else acceptance.problem + because,
     )
 
 
