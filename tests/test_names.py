@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eosin.errors import SlideOpenError
-from eosin.names import escaped, unescaped
+from eosin.names import escaped, shown, unescaped
 from eosin.plain import from_json, to_json
 from eosin.report.page import Page, Section, paragraph, table
 
@@ -82,3 +82,10 @@ def test_a_page_and_an_error_show_any_name():
     page.encode()
     assert page.count(r"M\xFC\x{202E}&lt;b&gt;\x00") == 7
     assert str(SlideOpenError("M\udcfc\n.svs", "is empty")) == r"M\xFC\x0A.svs: is empty"
+
+
+@given(NAMES)
+def test_what_is_shown_is_one_line_and_escapes_nothing_twice(name):
+    text = shown(f"{escaped(name)}: is empty")
+    assert text == f"{escaped(name)}: is empty"
+    assert len(shown(name).encode().decode().splitlines()) <= 1

@@ -9,8 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from eosin.catalog import list_slides
-from eosin.cli import EscapingFormatter, main
+from eosin.cli import main
 from eosin.embed.store import list_features, read_provenance
+from eosin.names import get_logger
 from eosin.stream.manifest import read_manifest
 from eosin.train.run_folder import RunFolder
 
@@ -57,8 +58,8 @@ def test_every_command_works_on_slides_of_any_name(capfdbinary, folder):
     """Row 17 of the faults: a name that is not UTF-8 ended them after the work."""
     slides, index, run = folder / "slides", folder / "index.parquet", folder / "run"
     names = {path.name for path in slides.iterdir()}
-    talk = call(capfdbinary, "scan", slides, "-o", index, "--recipe", "nano_cpu")
-    assert r"bad\xFF\x0A.svs" in talk
+    told = call(capfdbinary, "scan", slides, "-o", index, "--recipe", "nano_cpu")
+    assert r"bad\xFF\x0A.svs" in told
     with index.open("rb") as file:
         assert parquet.read_table(file)["name"].to_pylist().count(r"M\xFCller \xFF.svs") == 1
     sound = list_slides(index)
@@ -95,6 +96,7 @@ def test_a_second_scan_knows_slides_of_any_name(capfdbinary, caplog, folder):
     with caplog.at_level(logging.INFO):
         call(capfdbinary, *words)
     assert "knows 3 slides" in caplog.text
+    assert r"bad\xFF\x0A.svs" in caplog.text
     assert list_slides(index) == before
 
 
@@ -107,10 +109,19 @@ def test_a_name_copied_from_an_index_is_found_by_a_table(folder):
     assert list_slides(table) == (entry,)
 
 
-def test_a_line_of_the_log_stays_one_line():
+def test_a_line_of_the_log_stays_one_line(caplog):
     """Row 17 of the faults: names with newlines do not break what is printed."""
-    args = ("a\nb\u202e.svs", Path("M\udcfc.svs"), 3)
-    record = logging.LogRecord("eosin", logging.INFO, "", 0, "%s is like %s, %d times", args, None)
-    for _ in range(2):  # by two handlers
-        line = EscapingFormatter("%(message)s").format(record)
-        assert line == r"a\x0Ab\x{202E}.svs is like M\xFC.svs, 3 times"
+    logger = get_logger(get_logger("eosin.test").name)
+    logger.warning(
+        "%s is like %s, %d times: %s", "a\nb\u202e.svs", Path("M\udcfc.svs"), 3, OSError("\n")
+    )
+    assert caplog.messages == [r"a\x0Ab\x{202E}.svs is like M\xFC.svs, 3 times: \x0A"]
+    logger.warning("%s", "a table\nof two lines \udcfc")
+    assert caplog.messages[1:] == ["a table\nof two lines \\xFC"]
+
+
+def test_a_message_shows_a_name_once_escaped(capfdbinary, tmp_path):
+    with pytest.raises(SystemExit):
+        main(["scan", str(tmp_path / "none\udcff\n.svs"), "-o", str(tmp_path / "i.parquet")])
+    message = capfdbinary.readouterr().err.decode().splitlines()[-1]
+    assert message.startswith(rf"eosin: {tmp_path}/none\xFF\x0A.svs does not exist")

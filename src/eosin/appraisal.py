@@ -1,6 +1,5 @@
 """Models as people use them after training: opened, beside what they must beat, on whole slides."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder, teacher_encoder
 from eosin.embed.extract import Extraction, SlideOutcome, embed_slides
 from eosin.errors import ConfigError, InputError
+from eosin.names import get_logger
 from eosin.progress import progress_bar
 from eosin.sampling.grid import GridSampler
 from eosin.tissue.base import TissueSource
@@ -20,7 +20,7 @@ from eosin.train.run_folder import RunFolder
 from eosin.train.step import initial_model
 from eosin.train.world import torch_device
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 Colours = tuple[float, float, float] | None

@@ -6,7 +6,6 @@ only that of one which its writer recognises as its own; what is not eosin's is 
 
 import contextlib
 import errno
-import logging
 import os
 import re
 import shutil
@@ -18,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eosin.errors import ConfigError, EosinError, WriteError, system_advice, system_reason
+from eosin.names import get_logger
 from eosin.reading import exists
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 IsOurs = Callable[[Path], bool]
 """Says of a file or folder that is there whether eosin wrote it, and so may replace it."""

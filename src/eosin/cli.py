@@ -5,7 +5,6 @@ that was asked to stop, has saved and can go on. Everything heavy is imported by
 it, so that `--help` answers at once.
 """
 
-import copy
 import dataclasses
 import io
 import logging
@@ -13,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from pathlib import PurePath
 
 import tyro
 
@@ -26,7 +24,7 @@ from eosin.errors import (
     system_advice,
     system_reason,
 )
-from eosin.names import escaped
+from eosin.names import shown
 from eosin.reading import exists
 from eosin.recipes import RECIPES
 from eosin.train.config import TrainConfig
@@ -63,12 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Of the processes that torchrun starts, one talks and the others only complain.
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
-    talk = logging.StreamHandler(sys.stderr)
-    talk.setFormatter(EscapingFormatter("%(message)s"))
-    logging.basicConfig(level=level, handlers=[talk])
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A path that is printed for a script is that path, whatever bytes it has.
-        sys.stdout.reconfigure(errors="surrogateescape")
+        is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     # Of a damaged header it writes a line a page; what it comes to is said by the reader.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     # OpenMP threads that wait by spinning take the cores from the threads that read patches, and on
@@ -181,22 +178,8 @@ def _overview() -> str:
     return "\n".join([*lines, ""])
 
 
-class EscapingFormatter(logging.Formatter):
-    """Keeps file names in messages from breaking lines and a terminal's writing direction."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the message with its texts and paths `escaped`; one that is all text stays."""
-        if isinstance(record.args, tuple) and record.msg != "%s":
-            record = copy.copy(record)
-            record.args = tuple(
-                escaped(str(value)) if isinstance(value, str | PurePath) else value
-                for value in record.args or ()
-            )
-        return super().format(record)
-
-
 def _fail(error: Exception, code: int) -> None:
-    message = escaped(" ".join(str(error).split()))
+    message = shown(" ".join(str(error).split()))
     if len(message) > _MAX_MESSAGE:
         message = f"{message[: _MAX_MESSAGE // 2]} ... {message[-_MAX_MESSAGE // 2 :]}"
     sys.stderr.write(f"eosin: {message}\n")

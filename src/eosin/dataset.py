@@ -7,7 +7,6 @@ consumed. `PatchDataset` is what it shares out, and goes into a `torch` `DataLoa
 import copy
 import itertools
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypedDict, final
@@ -20,11 +19,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from eosin.children import end_with_parent
 from eosin.errors import ConfigError
+from eosin.names import get_logger
 from eosin.pipeline import PatchPipeline, StreamState
 from eosin.stream.result import PatchResult
 
 _NOWHERE = -1
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class PatchItem(TypedDict):

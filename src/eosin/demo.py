@@ -5,7 +5,6 @@ since only they carry labels here; that they are drawings is said wherever the n
 """
 
 import json
-import logging
 import re
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from eosin.evaluate.comparison import compare_models, is_record
 from eosin.evaluate.labelled import LabelledFeatures
 from eosin.journey import export_run, train_with_progress
 from eosin.models.huggingface import is_untouched_export
+from eosin.names import get_logger
 from eosin.phantom import CLASSES, read_labels, write_phantoms
 from eosin.progress import progress_bar
 from eosin.recipes import recipe_config
@@ -37,7 +37,7 @@ from eosin.sampling.grid import GridSampler
 from eosin.train.config import TrainConfig
 from eosin.train.run_folder import OWN_FILES, RunFolder
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 NUM_TRAIN_SLIDES, NUM_HELD_OUT_SLIDES = 8, 12
 TRAIN_SEED, HELD_OUT_SEED = 1, 2

@@ -1,6 +1,5 @@
 """Training and export as people run them: with progress, and with words at the end."""
 
-import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from eosin.models.huggingface import (
     is_untouched_export,
     resampled_for_huggingface,
 )
+from eosin.names import get_logger
 from eosin.progress import Bar, progress_bar
 from eosin.recipes.card import model_card
 from eosin.train.config import TrainConfig
@@ -27,7 +27,7 @@ from eosin.watch.monitors import monitors_for
 from eosin.watch.settings import Watch
 from eosin.watch.teacher import chosen_teacher
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def train_with_progress(

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from eosin.names import escaped
+from eosin.names import shown
 
 _PLAIN_EVERY_S = 10.0
 
@@ -41,7 +41,7 @@ class Bar:
     def move_to(self, done: int, note: str = "") -> None:
         """Say how many are done in all; the note may be a file name of any kind."""
         self._done = done
-        note = escaped(note)
+        note = shown(note)
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, note=note)
             return

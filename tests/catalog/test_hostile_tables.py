@@ -118,6 +118,14 @@ def test_a_table_in_another_encoding_is_read_or_refused(tmp_path, encoding):
     assert one_line(caught.value)
 
 
+def test_column_names_that_are_not_utf8_are_refused(tmp_path):
+    """Row 17 of the faults: they would end a scan as it writes the index."""
+    touch(tmp_path, "a.svs")
+    (tmp_path / "t.csv").write_bytes("path,Größe\na.svs,3\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"column names path, Gr\\xF6\\xDFe are not UTF-8"):
+        list_slides(tmp_path / "t.csv")
+
+
 def test_quoted_fields_may_hold_lines_and_separators(tmp_path):
     touch(tmp_path, "a.svs")
     table = write_csv(tmp_path / "t.csv", "", "path,note", 'a.svs,"one,', 'two"', " , ")

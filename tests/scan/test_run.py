@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 import cv2
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -417,3 +418,15 @@ def test_equal_scans_are_equal_files(tmp_path):
         files.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.p*")})
     assert len(files[0]) == 4
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "many"])
+def test_an_index_with_numbers_that_were_changed_is_not_taken_over(tmp_path, value):
+    """Row 33 of the faults: a scan ended on it, after the work."""
+    index = tmp_path / "index.parquet"
+    first = scan(tmp_path, "made://a")
+    table = parquet.read_table(index)
+    place = table.column_names.index("num_bytes")
+    parquet.write_table(table.set_column(place, "num_bytes", pa.array([value])), index)
+    assert scan(tmp_path, "made://a") == first
+    assert parquet.read_table(index)["num_bytes"].to_pylist() == [None]

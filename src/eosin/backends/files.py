@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from eosin.backends.source import ByteSource, open_source
 from eosin.errors import InputError
-from eosin.names import escaped
+from eosin.names import escaped, get_logger
 from eosin.reading import exists, kind_of, open_regular, read_regular
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SLIDE_SUFFIXES = frozenset(
     {

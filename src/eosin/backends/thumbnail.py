@@ -1,6 +1,5 @@
 """The whole of a level, shrunk strip by strip: memory stays small also on files of one level."""
 
-import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,8 +9,9 @@ from jaxtyping import UInt8
 
 from eosin.errors import SlideReadError
 from eosin.geometry import SlideInfo
+from eosin.names import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _STRIP_PIXELS = 2**24
 _MAX_STRIP_PIXELS = 2**28

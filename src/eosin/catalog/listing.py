@@ -3,7 +3,6 @@
 A table's own mistakes are errors; what a scan has found unusable is left out, and said so.
 """
 
-import logging
 import os
 import re
 from collections import Counter
@@ -17,10 +16,10 @@ from eosin.catalog.table import TABLE_SUFFIXES, read_table, require_columns
 from eosin.catalog.tcga import TCGA_COLUMNS, tcga_columns
 from eosin.catalog.where import select
 from eosin.errors import InputError
-from eosin.names import escaped, unescaped
+from eosin.names import escaped, get_logger, unescaped
 from eosin.reading import exists
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Slides = Path | str | Sequence[Path | str]
 """A folder, a slide, a table of slides with a `path` column, an index, or several of these."""

@@ -100,6 +100,11 @@ def _read_csv(path: Path) -> list[dict[str, Value]]:
     if not numbered:
         raise InputError(f"{escaped(str(path))} is empty; it needs a line of column names")
     header = numbered.pop(0)[1]
+    if not all(map(_is_text, header)):
+        raise InputError(
+            f"{escaped(str(path))}: the column names {escaped(', '.join(header))} are not UTF-8; "
+            "save the table as UTF-8"
+        )
     _check_header(path, header)
     for number, line in numbered:
         if len(line) != len(header):

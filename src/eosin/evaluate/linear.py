@@ -1,6 +1,5 @@
 """Linear probe: multinomial logistic regression on standardized features, solved to the optimum."""
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import Literal, final
@@ -14,8 +13,9 @@ from torch.nn import functional
 from eosin.errors import ConfigError
 from eosin.evaluate.folds import grouped_folds
 from eosin.evaluate.labelled import LabelledFeatures
+from eosin.names import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 C_GRID = tuple(10.0**exponent for exponent in range(-5, 3))
 """What `c="auto"` chooses from, strongest regularization first."""

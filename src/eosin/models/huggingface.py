@@ -6,7 +6,6 @@ computes without a difference is exported; anything else is refused.
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,9 @@ from eosin.models.huggingface_config import (
 )
 from eosin.models.positions import resample_positions
 from eosin.models.tensor_file import open_tensors, read_tensors, write_tensors
+from eosin.names import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _OUTER_NAMES = {
     "cls_token": "embeddings.cls_token",

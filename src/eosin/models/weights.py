@@ -10,7 +10,6 @@ tensors' names and shapes. Nothing that is pickled is run.
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,10 +27,11 @@ from eosin.models.huggingface import import_huggingface, is_our_export
 from eosin.models.meta_names import inferred_config, split_network, without_wrappers
 from eosin.models.positions import metas_rule
 from eosin.models.tensor_file import read_tensors
+from eosin.names import get_logger
 from eosin.plain import from_plain
 from eosin.reading import check_regular
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _TEACHER_FILE = "teacher.safetensors"
 _BLOCK_NUMBER = re.compile(r"\.\d+\.")

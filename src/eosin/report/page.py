@@ -12,15 +12,15 @@ from typing import Literal, NewType, final
 from eosin import __version__
 from eosin.atomic import check_file, write_atomic
 from eosin.errors import ConfigError
-from eosin.names import escaped
+from eosin.names import shown
 
 Html = NewType("Html", str)
 """Markup that is safe to put into a page."""
 
 
 def escape(text: str) -> str:
-    """Return text as it may stand in markup, `escaped` line by line."""
-    return html.escape("\n".join(map(escaped, text.split("\n"))))
+    """Return text as it may stand in markup, with names `shown`, line by line."""
+    return html.escape("\n".join(map(shown, text.split("\n"))))
 
 
 STYLE = """

@@ -3,7 +3,6 @@
 bank or stream ─→ tiles ─teacher of each checkpoint→ patch tokens ─components→ colours, a map
 """
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from eosin.catalog import SlideNames
 from eosin.embed.encoder import ViTEncoder
 from eosin.errors import CheckpointError, EosinError
 from eosin.models.tensor_file import open_tensors
+from eosin.names import get_logger
 from eosin.report.components import aligned, colours, principal_components, signed_by
 from eosin.report.page import Html, Section, figure, paragraph
 from eosin.report.pictures import Tile, picture_rows
@@ -33,7 +33,7 @@ from eosin.train.step import initial_model
 from eosin.transforms.resize import resize
 from eosin.watch.bank import TileBank
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BANK_FILE = "bank.npz"
 MAX_CHECKPOINTS = 6

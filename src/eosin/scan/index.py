@@ -1,7 +1,7 @@
 """The index on disk: one row per slide, Parquet, whole or not at all."""
 
 import dataclasses
-import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +14,12 @@ from eosin.atomic import atomic_file, check_file, check_folder
 from eosin.catalog.entry import Value
 from eosin.catalog.table import ESCAPES_MARK, INDEX_MARK, read_table
 from eosin.errors import ConfigError
-from eosin.names import escaped
+from eosin.names import escaped, get_logger
 from eosin.plain import fingerprint
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import Known, ScannedSlide
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _VERSION = 2
 """Raised when a scan finds out other things than before, so that old rows are not taken over."""
@@ -88,6 +88,9 @@ def known_slides(out: Path, plan: ScanPlan) -> Known:
             if not row.keys() >= set(_SCANNED):
                 break  # somebody has taken columns away
             content = row["fingerprint"]
+            numbers = [row[name] for name in (*_WHOLE, *_NUMBERS)]
+            if not all(n is None or (isinstance(n, float) and math.isfinite(n)) for n in numbers):
+                continue  # somebody has changed it
             if isinstance(content, str) and row["problem"] is None:
                 rows[content] = _scanned(row)
                 num_rows[content] += row["duplicate_of"] is None

@@ -1,6 +1,5 @@
 """A scan: every slide of a list looked at once, in parallel, and written down as an index."""
 
-import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Sequence
@@ -15,14 +14,14 @@ from eosin.backends.files import have_same_content
 from eosin.backends.guarded import guarded
 from eosin.catalog.entry import SlideEntry
 from eosin.errors import ConfigError, InputError, MissingDependencyError
-from eosin.names import escaped
+from eosin.names import escaped, get_logger
 from eosin.progress import progress_bar
 from eosin.scan.index import check_places, known_slides, write_index
 from eosin.scan.plan import ScanPlan
 from eosin.scan.slide import ScannedSlide, scan_slide
 from eosin.tissue.store import MaskStore
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _GRACE_S = 2.0
 """For slides that are being looked at when a scan is stopped; those that take longer are left."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eosin.names import escaped
+from eosin.names import shown
 from eosin.scan.slide import ScannedSlide
 
 _WIDTH = 110
@@ -121,7 +121,7 @@ def _listed(
 
 
 def _cell(text: str) -> str:
-    return escape(escaped(text))
+    return escape(shown(text))
 
 
 def _tissue_text(slide: ScannedSlide) -> str:

@@ -4,7 +4,6 @@ A call that never returns is reported with what it reads, and ends the stream af
 """
 
 import atexit
-import logging
 import threading
 import time
 from collections import deque
@@ -16,9 +15,10 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar, final
 
 from eosin.errors import StreamStalledError
+from eosin.names import get_logger
 from eosin.stream.watch import Activities, Patience, watched
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -4,7 +4,6 @@ What cannot be read goes into quarantine, which only saves the time of failing a
 are the same with and without it. Safe from several threads.
 """
 
-import logging
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from eosin.errors import (
     StreamStalledError,
 )
 from eosin.geometry import PatchCoordinate
+from eosin.names import get_logger
 from eosin.stream.quarantine import QuarantineLog
 from eosin.stream.ready import ReadySlide, read_once
 from eosin.stream.retry import Retry, may_pass
@@ -33,7 +33,7 @@ from eosin.tissue.mask import TissueMask
 from eosin.tissue.store import MaskStore
 from eosin.transforms.base import Image
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MAX_GIVEN_UP = 3
 """Reads of a slide that were waited for in vain; after them they are tried again without pauses, as

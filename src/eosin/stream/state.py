@@ -7,7 +7,6 @@ take 0.8 MB.
 import base64
 import hashlib
 import json
-import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +18,12 @@ from jaxtyping import Float
 from eosin.backends.files import file_fingerprint
 from eosin.catalog.entry import SlideEntry
 from eosin.errors import CheckpointError
-from eosin.names import escaped
+from eosin.names import escaped, get_logger
 from eosin.plain import Plain, differences, fingerprint, to_plain
 from eosin.stream.ahead import map_ahead
 from eosin.stream.listed import SlideList
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _DIGEST_BYTES = 6
 _DIGEST_CHARS = _DIGEST_BYTES * 4 // 3

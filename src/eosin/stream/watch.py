@@ -1,6 +1,5 @@
 """What the threads of a stream are doing, so that one that hangs can be named."""
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -9,8 +8,9 @@ from dataclasses import dataclass
 from typing import final
 
 from eosin.errors import ConfigError
+from eosin.names import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @final

@@ -1,7 +1,6 @@
 """Masks that came from elsewhere: a folder with a picture or a drawing for each slide."""
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -14,12 +13,13 @@ from jaxtyping import Bool
 from eosin.backends.base import Slide
 from eosin.errors import ConfigError, SlideError, system_reason
 from eosin.geometry import SlideInfo
+from eosin.names import get_logger
 from eosin.reading import exists, read_regular
 from eosin.tissue.base import TissueSource, mask_max_px
 from eosin.tissue.geojson import fill_areas, parse_geojson
 from eosin.tissue.mask import TissueMask
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _ASPECT_TOLERANCE = 0.01
 

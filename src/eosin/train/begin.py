@@ -1,6 +1,5 @@
 """Everything that a run needs before its first step: settings, stream, networks, where it was."""
 
-import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +16,7 @@ from eosin.loader import Share
 from eosin.models.positions import position_shift
 from eosin.models.start import start_from
 from eosin.models.weights import SourceWeights, read_weights
+from eosin.names import get_logger
 from eosin.pipeline import PatchPipeline
 from eosin.plain import fingerprint, to_plain
 from eosin.tissue.store import MaskStore
@@ -32,7 +32,7 @@ from eosin.train.stream import make_pipeline
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @final

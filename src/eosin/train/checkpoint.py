@@ -9,7 +9,6 @@ checkpoints/step_00001000/state/   networks, centres and optimiser, by name, in 
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -29,6 +28,7 @@ from torch.optim import Optimizer
 from eosin.atomic import atomic_folder, foreign_file
 from eosin.errors import CheckpointError, ConfigError, InputError, system_reason
 from eosin.models.tensor_file import read_tensors, write_tensors
+from eosin.names import get_logger
 from eosin.pipeline import StreamState
 from eosin.plain import from_json, to_json
 from eosin.train.run_folder import CHECKPOINT_FILES
@@ -36,7 +36,7 @@ from eosin.train.saved_state import describe_failure, load_state, plain_name, sa
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World, whole
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 

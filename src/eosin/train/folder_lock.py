@@ -1,15 +1,15 @@
 """One process at a time writes to a folder; without locks in the file system, people see to it."""
 
 import fcntl
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from eosin.backends.crash import LACKS_LOCKS
 from eosin.errors import ConfigError
+from eosin.names import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @contextmanager

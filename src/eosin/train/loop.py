@@ -1,6 +1,5 @@
 """A run from its configuration: stream, step, write down, checkpoint; stopped, it goes on."""
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from eosin.backends.base import SlideBackend
 from eosin.catalog import SlideEntry, Slides, slide_key
 from eosin.errors import InterruptedRunError, TrainingError
 from eosin.loader import Batch, train_batches
+from eosin.names import get_logger
 from eosin.stream.result import PatchResult
 from eosin.train.begin import Session, begin
 from eosin.train.checkpoint import save_checkpoint
@@ -26,7 +26,7 @@ from eosin.train.site import Site
 from eosin.train.step import is_finite, train_step
 from eosin.train.world import joined_world
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MAX_SKIPPED_IN_A_ROW = 3
 _Metrics = dict[str, float | int]

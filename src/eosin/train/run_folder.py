@@ -10,7 +10,6 @@ recipe.json      what config began as    left_out.json    slides that were named
 """
 
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from eosin.backends.base import SlideBackend
 from eosin.backends.crash import CrashLog
 from eosin.catalog import SlideEntry
 from eosin.errors import CheckpointError, InputError, TrainingError, system_reason
+from eosin.names import get_logger
 from eosin.plain import TYPE_KEY, Plain, differences, from_json, from_plain, to_json
 from eosin.reading import read_regular
 from eosin.stream.manifest import PART as MANIFEST_PART
@@ -33,7 +33,7 @@ from eosin.train.slide_list import slide_list_text, slides_of
 from eosin.train.stream import Records
 from eosin.train.versions import versions_here
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BEFORE_CONFIG = frozenset({"checkpoints", "crashes", "masks", "quarantine.jsonl"})
 """What training makes before `config.json`, of a run that was stopped there or of another process

@@ -1,7 +1,6 @@
 """Arguments that several commands take."""
 
 import difflib
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import tyro
 
 from eosin.errors import ConfigError
+from eosin.names import get_logger
 from eosin.recipes import RECIPES, recipe_config
 from eosin.train.config import TrainConfig
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eosin.catalog import SlideEntry
     from eosin.tissue import MaskStore, TissueSource
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # As text: a path would make one slash of the two in a URL.
 Slides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES")]

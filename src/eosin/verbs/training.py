@@ -1,6 +1,5 @@
 """Commands about a run: train it, export it, report on it."""
 
-import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from eosin.errors import ConfigError
+from eosin.names import get_logger
 from eosin.recipes import recipe_config
 from eosin.train.config import TrainConfig
 from eosin.train.memory import MemoryEstimate, estimate_memory
@@ -26,7 +26,7 @@ from eosin.verbs.arguments import (
 )
 from eosin.watch.settings import Watch
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(kw_only=True)

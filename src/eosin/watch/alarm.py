@@ -1,6 +1,5 @@
 """Says when a model collapses, and what to do; it looks at gauges and at nothing else."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
@@ -8,12 +7,13 @@ from typing import Literal, final
 import torch
 
 from eosin.errors import CollapseError
+from eosin.names import get_logger
 from eosin.train.config import TrainConfig
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
 from eosin.watch.features import present_world
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 OnCollapse = Literal["warn", "stop"]
 

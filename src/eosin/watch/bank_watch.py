@@ -1,6 +1,5 @@
 """Looks at the teacher on a fixed bank of tiles every so many steps."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from eosin.errors import ConfigError
 from eosin.evaluate.knn import Knn
+from eosin.names import get_logger
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
 from eosin.transforms.resize import resize
@@ -26,7 +26,7 @@ from eosin.watch.gauges import alpha_req, choice_gauges, spread_gauges, view_gau
 from eosin.watch.probes import site_probe
 from eosin.watch.schedule import Looks
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 NUM_NEIGHBOURS = 10
 """Of the agreement of views: few against the bank, so that chance is low."""

@@ -5,7 +5,6 @@ best/best.json             the same three, to be read by people
 """
 
 import json
-import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +17,14 @@ from torch import Tensor
 from eosin.atomic import atomic_file, write_atomic
 from eosin.errors import CheckpointError, ConfigError, system_reason
 from eosin.models.tensor_file import open_tensors, write_tensors
+from eosin.names import get_logger
 from eosin.train.checkpoint import full_state_dict
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import World
 from eosin.watch.features import device_of, present_world
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Best(NamedTuple):

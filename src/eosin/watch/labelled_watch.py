@@ -4,7 +4,6 @@ folder/train/CLASS/*.png  and  folder/test/CLASS/*.png     test tiles are told b
 folder/CLASS/*.png                                         each fold by the others
 """
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from eosin.evaluate.folds import grouped_folds
 from eosin.evaluate.knn import Knn
 from eosin.evaluate.labelled import LabelledTiles, require_same_classes
 from eosin.models.image_processor import ImagePreparation
-from eosin.names import escaped
+from eosin.names import escaped, get_logger
 from eosin.train.monitors import Monitor
 from eosin.train.student_teacher import StudentTeacher
 from eosin.train.world import is_main_process
@@ -32,7 +31,7 @@ from eosin.watch.features import teacher_features
 from eosin.watch.probes import Accuracies, cross_knn_accuracies, knn_accuracies
 from eosin.watch.schedule import Looks
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 KNN = Knn()
 NUM_FOLDS = 5
