@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eosin.errors import ConfigError, EosinError, WriteError, system_advice, system_reason
+from eosin.reading import exists
 
 logger = logging.getLogger(__name__)
 
@@ -271,7 +272,7 @@ def _refuse_input(path: Path, kind: str, inputs: Iterable[Path | str]) -> None:
     if not path.exists():
         return
     for one in inputs:
-        if "://" not in str(one) and Path(one).exists() and path.samefile(one):
+        if "://" not in str(one) and exists(one) and path.samefile(one):
             raise ConfigError(f"{path} is read by this command; give another place for {kind}")
 
 

@@ -27,6 +27,7 @@ from eosin.errors import (
     system_reason,
 )
 from eosin.names import escaped
+from eosin.reading import exists
 from eosin.recipes import RECIPES
 from eosin.train.config import TrainConfig
 from eosin.verbs import demo, features, slides, training
@@ -145,7 +146,7 @@ def _refuse_swapped(verb: str, recipe: str, words: Sequence[str]) -> None:
     # A recipe's name behind an option may be that option's value, such as the folder of a run.
     before_options = takewhile(lambda word: not word.startswith("-"), words)
     meant = next((word for word in before_options if word in RECIPES), None)
-    if meant is not None or os.path.exists(recipe):  # noqa: PTH110 - any word
+    if meant is not None or exists(recipe):
         which = "" if meant else f"; a recipe is one of {', '.join(RECIPES)}"
         raise ConfigError(
             f"{recipe!r} is no recipe, and RECIPE comes first: "

@@ -17,6 +17,11 @@ _KINDS = {
 }
 
 
+def exists(path: Path | str) -> bool:
+    """Return whether something is there; also for a name that no file can have, which is not."""
+    return os.path.exists(path)  # noqa: PTH110 - its namesake raises for such names
+
+
 def kind_of(path: Path | str) -> str:
     """Return what a path is when it is no regular file, such as "a named pipe"; else nothing.
 

@@ -135,6 +135,12 @@ def test_what_belongs_to_a_slide_is_not_passed_over(tmp_path, caplog):
     assert not caplog.messages
 
 
+def test_the_working_directory_is_a_folder_like_others(tmp_path, monkeypatch):
+    touch(tmp_path / "a.svs", tmp_path / ("x" * 254) / "b.svs")
+    monkeypatch.chdir(tmp_path)
+    assert find_slides(".") == ["a.svs", f"{'x' * 254}/b.svs"]
+
+
 def test_many_suffixes_make_no_endless_message(tmp_path, caplog):
     touch(tmp_path / "a.svs", tmp_path / "z.kfb", *(tmp_path / f"x.{n}" for n in range(40)))
     with caplog.at_level("INFO"):

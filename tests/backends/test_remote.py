@@ -107,6 +107,13 @@ def test_a_file_that_is_not_there_says_so(server):
         AutoBackend().open(f"{server[0]}/none.svs")
 
 
+def test_a_server_that_cannot_be_reached_says_so():
+    """Row 18 of the faults: such a row fails its slide, and with the right reason."""
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    with pytest.raises(SlideOpenError, match=r"its server cannot be reached: .*127"):
+        AutoBackend().open("http://127.0.0.1:9/a.svs")
+
+
 def test_a_slide_that_was_open_before_a_fork_is_read_in_the_child(server):
     slide = AutoBackend().open(f"{server[0]}/a b.svs")
     child = os.fork()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from eosin.backends.tiff import TiffBackend
+from eosin.backends import AutoBackend
+from eosin.backends.tiff import TiffBackend, UnclaimedSlideError
 from eosin.backends.tiles import JpegDecoder, PackedDecoder, TileDecoder, TileError, read_frame
 from eosin.errors import SlideOpenError, SlideReadError
 from made_slides import smooth_tissue, write_slide
@@ -259,3 +260,15 @@ def test_jpeg_2000_that_does_not_end_where_it_says_is_damaged():
     ):
         with pytest.raises(TileError, match=r"JPEG 2000 tile is damaged|cannot be decoded"):
             packed(33005).decode(damaged, -1)
+
+
+def test_a_sampling_of_colours_that_the_decoder_does_not_know_is_left_to_openslide(tmp_path):
+    """Row 5 of the faults: the other decoder knew more of them."""
+    path = write_slide(tmp_path / "a.svs", smooth_tissue(300, 300), compression="jpeg")
+    content = bytearray(path.read_bytes())
+    at = content.find(b"\xff\xc0\x00\x11")
+    content[at + 11] = 0x42
+    path.write_bytes(content)
+    with pytest.raises(UnclaimedSlideError, match="sample colours in a way"):
+        TiffBackend().open(path)
+    assert AutoBackend().open(path).info.reader == "openslide"

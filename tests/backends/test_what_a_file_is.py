@@ -73,13 +73,13 @@ def middle_of_landmark(backend: SlideBackend, path: Path) -> list[tuple[float, f
 
 @READERS
 @given(
-    width=st.integers(500, 800),
-    height=st.integers(500, 800),
+    width=st.integers(1100, 1500),
+    height=st.integers(1100, 1500),
     kinds=st.lists(
         st.sampled_from(["exact", "padded", "cropped", "off by one"]), min_size=2, max_size=2
     ),
 )
-@settings(max_examples=10, deadline=None, phases=NO_SHRINKING)
+@settings(max_examples=15, deadline=None, phases=NO_SHRINKING)
 def test_a_landmark_is_at_one_place_on_all_levels_or_the_level_is_left_out(
     tmp_path_factory: pytest.TempPathFactory,
     backend: SlideBackend,
@@ -137,7 +137,7 @@ def test_levels_padded_to_whole_tiles_keep_their_scale(tmp_path: Path):
         ((2200, 526), "is larger than level 0"),
         ((2104, 2104), "is about as large as level 0"),
         ((500, 260), "another shape"),
-        ((64, 64), "any of several scales"),
+        ((64, 64), "cut to whole tiles"),
     ],
 )
 def test_a_level_lies_over_level_0_by_its_true_scale(size: tuple[int, int], what: object):
@@ -184,7 +184,8 @@ def test_a_macro_of_the_slides_shape_is_no_level(
     path = write(tmp_path / "a.tif", *pages, marked=marked, **how)
     with AutoBackend().open(path) as slide:
         assert [level.width for level in slide.info.levels] == [1600, 400]
-        assert any("shows something else" in note for note in slide.info.notes)
+        is_other_page = not (marked or aperio) and downsample == 10  # which nobody calls a level
+        assert is_other_page or any("left out" in note for note in slide.info.notes)
         thumbnail = slide.thumbnail(200)
         expected = cv2.resize(image, (200, 200), interpolation=cv2.INTER_AREA)
         assert np.abs(thumbnail.astype(int) - expected).mean() < 4

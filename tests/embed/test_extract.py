@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from eosin.backends.patch import read_patch
 from eosin.embed.colour import ColourHistogram
 from eosin.embed.encoder import Encoder, ViTEncoder, load_encoder, weights_sha256
 from eosin.embed.extract import Extraction, embed_images, embed_slides
-from eosin.embed.store import read_features
+from eosin.embed.store import list_features, read_features
 from eosin.errors import ConfigError, InputError
 from eosin.geometry import MagnificationRule, mpp_window
 from eosin.journey import export_run
@@ -276,3 +280,46 @@ def test_a_colour_histogram_knows_colours_and_no_places():
     assert torch.allclose(tokens.cls.square().sum(1), torch.ones(3))
     black = ColourHistogram(8)(np.zeros((1, 8, 8, 3), np.uint8)).cls[0]
     assert black.nonzero().ravel().tolist() == [0, 16, 32]
+
+
+STUCK = """
+import dataclasses, hashlib, pathlib, sys
+from embed.test_extract import MeanColour, extraction
+from eosin.backends import SyntheticBackend
+from eosin.embed.extract import embed_slides
+
+
+
+def open_slide(self, path):
+    if "stuck" in str(path):
+        print("stuck", flush=True)
+        hashlib.pbkdf2_hmac("sha512", b"", b"", 2**31 - 1)  # minutes in a library, without the GIL
+    return real(self, path)
+
+real = SyntheticBackend.open
+SyntheticBackend.open = open_slide
+for outcome in embed_slides(
+    MeanColour(), ["made://a", "made://stuck"], pathlib.Path(sys.argv[1]),
+    dataclasses.replace(extraction(), backend=SyntheticBackend()),
+):
+    print(outcome.status, flush=True)
+"""
+
+
+def test_ctrl_c_ends_it_also_while_a_library_is_busy_and_what_is_done_stays(tmp_path):
+    """Row 21 of the faults: a slide that hangs did not let Ctrl-C end the process."""
+    tests = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(tmp_path / "features")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tests,
+        env={**os.environ, "PYTHONPATH": f"{tests}:{tests.parent / 'src'}"},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["embedded\n", "stuck\n"]
+        process.send_signal(signal.SIGINT)
+        _, talk = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "KeyboardInterrupt" in talk
+    assert [path.name for path in list_features(tmp_path / "features")] == ["a.h5"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from eosin.backends.source import ByteSource, open_source
 from eosin.errors import InputError
 from eosin.names import escaped
-from eosin.reading import kind_of, open_regular, read_regular
+from eosin.reading import exists, kind_of, open_regular, read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def find_slides(slides: Path | str | Sequence[Path | str]) -> list[str]:
             raise InputError(
                 f"{escaped(str(where))} does not exist; give a slide or a folder of slides"
             )
-        elif not os.path.exists(path):  # noqa: PTH110
+        elif not exists(path):
             raise InputError(f"{_why_no_file(where)}; give a slide or a folder of slides")
         else:
             found.append(str(where))
@@ -128,7 +128,7 @@ def _look_into(folder: Path) -> _InFolder:
             slides = [file for file in named if os.path.isfile(file)]  # noqa: PTH113
             others += [_why_no_file(file) for file in set(named).difference(slides)]
     # A folder that was linked and is gone looks like a file without a suffix.
-    gone = [file for file in by_suffix.get("", []) if os.path.islink(file) and not file.exists()]  # noqa: PTH114
+    gone = [file for file in by_suffix.get("", []) if os.path.islink(file) and not exists(file)]  # noqa: PTH114
     by_suffix[""] = [file for file in by_suffix[""] if file not in gone]
     others += map(_why_no_file, gone)
     counts = sorted((-len(paths), suffix) for suffix, paths in by_suffix.items() if paths)
@@ -198,7 +198,7 @@ def _files_below(folder: Path) -> tuple[list[Path], list[str]]:
                 elif (here / name).is_symlink():
                     links.append(here / name)
             shown = [here / name for name in names if not _is_hidden(name)]
-            if here.with_name(f"{here.name}.mrxs").exists():
+            if exists(f"{here}.mrxs"):
                 # What belongs to a slide that is listed is not passed over.
                 shown = [file for file in shown if file.suffix.lower() not in (".dat", ".ini")]
             files += shown

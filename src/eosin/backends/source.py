@@ -165,6 +165,11 @@ def _as_os_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(
+            error.__cause__, FileNotFoundError
+        ):
+            # Of http, which says so of any server that cannot be reached.
+            raise ConnectionError(f"its server cannot be reached: {error.__cause__}") from error
         # Some say nothing but the URL.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
     except (OSError, ImportError):

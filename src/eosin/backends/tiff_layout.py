@@ -23,6 +23,7 @@ from eosin.backends.tiles import (
     PackedDecoder,
     TileDecoder,
     TileError,
+    has_unknown_sampling,
     is_subsampled,
     read_frame,
 )
@@ -487,6 +488,8 @@ def _check_colours(page: tifffile.TiffPage, tile: bytes) -> None:
         says_rgb = _adobe_transform(tile)
         if says_rgb is not None and (says_rgb == 0) != (int(page.photometric) == _RGB):
             raise NotClaimedError("its pages and its tiles disagree whether they are RGB or YCbCr")
+        if tile and has_unknown_sampling(tile):
+            raise NotClaimedError("its JPEG tiles sample colours in a way that is not known here")
     if compression == _APERIO_JP2K_YCBCR and is_subsampled(tile):
         # The codec converts such colours itself, by another rounding than OpenSlide's (1 level).
         raise NotClaimedError("its JPEG 2000 tiles have chroma at half resolution")

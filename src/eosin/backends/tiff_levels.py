@@ -105,6 +105,16 @@ def fit_level(
     for likely in ([expected], [one for one in padded if math.log2(one).is_integer()]):
         if len(padded) > 1 and len(likely) == 1 and likely[0] in padded:
             padded = [one for one in padded if one == likely[0]]
+    cut = [
+        one
+        for one in (2.0**exponent for exponent in range(1, 11))
+        if all(
+            int(side_l0 / one) // of * of == side
+            for side_l0, side, of in zip(size_l0, size, tile, strict=True)
+        )
+    ]
+    if cut and expected not in padded:
+        return f"has {width} x {height} px, which may be a part of level 0 cut to whole tiles"
     if len(padded) == 1:
         whole = padded[0]
         return LevelFit(whole, int(width_l0 / whole), int(height_l0 / whole))
@@ -124,7 +134,8 @@ def shows_the_same(finer: TileGrid, coarser: TileGrid, ratio: float, read_tile: 
         ratio: How much smaller its pixels are.
         read_tile: Gives tiles.
     """
-    block = max(8, min(_BLOCK_PX, int(_MAX_REGION_PX / ratio)))
+    tile_sides = (coarser.tile_width, coarser.tile_height)
+    block = max(8, min(_BLOCK_PX, int(_MAX_REGION_PX / ratio), *tile_sides))
     scanned = np.flatnonzero(coarser.byte_counts)
     places = scanned[np.linspace(0, len(scanned) - 1, min(_MAX_TILES, len(scanned))).astype(int)]
     verdicts: list[bool] = []

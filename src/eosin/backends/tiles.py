@@ -37,6 +37,7 @@ _IS_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 _IS_YCBCR = _IS_RGB[:-1] + b"\x01"
 """Photoshop's marker, which says how colours are stored."""
 
+_UNKNOWN_SAMPLING = "determine subsampling"
 _CUT_OFF = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd[0-79]")
 """What libjpeg says first of a sound JPEG whose header states fewer rows than there are."""
 
@@ -113,8 +114,23 @@ def check_picture(data: bytes) -> None:
         # An eighth of the size, since only the codes are of interest.
         simplejpeg.decode_jpeg(data, min_height=1, min_width=1)
     except ValueError as error:
-        if "subsampling" not in str(error):  # a kind that it does not know
+        if _UNKNOWN_SAMPLING not in str(error):
             raise TileError(f"a JPEG is damaged: {error}") from error
+
+
+def has_unknown_sampling(data: bytes) -> bool:
+    """Return whether the colours of a JPEG are sampled in a way that its decoder does not know."""
+    try:
+        frame = read_frame(data)
+        simplejpeg.decode_jpeg(data, min_height=1, min_width=1)
+    except TileError:
+        return False
+    except ValueError as error:
+        samplings = data[frame.position + 11 : frame.end : 3]
+        # Others are damage.
+        are_possible = all(step in range(1, 5) for n in samplings for step in (n >> 4, n & 15))
+        return are_possible and _UNKNOWN_SAMPLING in str(error)
+    return False
 
 
 def read_frame(data: bytes) -> JpegFrame:

@@ -18,6 +18,7 @@ from eosin.catalog.tcga import TCGA_COLUMNS, tcga_columns
 from eosin.catalog.where import select
 from eosin.errors import InputError
 from eosin.names import escaped, unescaped
+from eosin.reading import exists
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ def _refuse_repeated(table: Path, paths: Sequence[str]) -> None:
 
 
 def _refuse_absent(table: Path, paths: Sequence[str]) -> None:
-    absent = [path for path in paths if "://" not in path and not os.path.exists(path)]  # noqa: PTH110
+    absent = [path for path in paths if "://" not in path and not exists(path)]
     if absent:
         raise InputError(
             f"{table} names {len(absent)} files that do not exist: {_named(absent)}; paths are "

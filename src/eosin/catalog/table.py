@@ -5,7 +5,6 @@ import csv
 import difflib
 import io
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -15,7 +14,7 @@ from pathlib import Path
 from eosin.catalog.entry import Value
 from eosin.errors import InputError, system_reason
 from eosin.names import escaped, unescaped
-from eosin.reading import open_regular, read_regular
+from eosin.reading import exists, open_regular, read_regular
 
 PATH_COLUMN = "path"
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
@@ -47,7 +46,7 @@ def read_table(path: Path) -> tuple[list[dict[str, Value]], bool]:
     Raises:
         InputError: If the file is not there, or is no such table.
     """
-    if not os.path.exists(path):  # noqa: PTH110 - a name that no file can have is no error
+    if not exists(path):
         raise InputError(
             f"{escaped(str(path))} does not exist; give a table of slides, a slide or a folder"
         )

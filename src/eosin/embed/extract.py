@@ -5,7 +5,7 @@ that was stopped goes on, slide by slide.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -139,20 +139,26 @@ def embed_images(
 def _embed_slide(
     encoder: Encoder, slide_path: str, features_path: Path, extraction: Extraction
 ) -> SlideOutcome:
-    with ExitStack() as stack:
+    def prepare(path: str) -> tuple[Slide, list[PatchCoordinate], str | None]:
+        source, masks = extraction.tissue_detector, extraction.masks
         try:
-            slide = stack.enter_context(extraction.backend.open(slide_path))
-            source, masks = extraction.tissue_detector, extraction.masks
+            slide = extraction.backend.open(path)
             tissue = source.tissue(slide) if masks is None else masks.tissue(slide, source)
+            if tissue.is_empty:
+                raise NoPlaceError(path, no_tissue(slide, source))
             places = extraction.grid.places(slide.info, tissue)
-            note = None if tissue.is_empty else mask_note(slide, tissue, source)
+            return slide, places, mask_note(slide, tissue, source)
         except EosinError:
             raise
         except Exception as error:
             # A reader or detector that breaks on one slide must not stop the others.
-            raise SlideOpenError(slide_path, f"{type(error).__name__}: {error}") from error
-        if tissue.is_empty:
-            raise NoPlaceError(slide_path, no_tissue(slide, source))
+            raise SlideOpenError(path, f"{type(error).__name__}: {error}") from error
+
+    # In a thread: Ctrl-C reaches the main one only between calls into libraries, which may be long.
+    num_threads = min(1, extraction.num_threads)
+    with closing(map_ahead(prepare, [slide_path], num_threads=num_threads, depth=1)) as prepared:
+        opened, places, note = next(prepared)
+    with opened as slide:
         if not places:
             because = "" if note is None else f"; {note}"
             raise NoPlaceError(slide_path, f"no patch of the grid has enough tissue{because}")

@@ -13,6 +13,7 @@ from eosin.backends.guarded import guarded
 from eosin.catalog import SlideEntry, SlideNames, anonymous_slides, without_names
 from eosin.errors import EosinError, InputError
 from eosin.evaluate.comparison import ModelComparison
+from eosin.reading import exists
 from eosin.report.charts import Estimate, interval_chart
 from eosin.report.coverage import coverage_section
 from eosin.report.curves import curve_section, hours
@@ -69,7 +70,7 @@ def write_run_report(run_path: Path, *, anonymous: bool = False) -> Path:
     backend = guarded(run.backend, run.crash_log)
     metrics_path = run_path / "metrics.jsonl"
     history = read_history(metrics_path)
-    is_here = any("://" in entry.path or Path(entry.path).exists() for entry in entries)
+    is_here = any("://" in entry.path or exists(entry.path) for entry in entries)
     names = SlideNames(entries, anonymous=anonymous)
     if anonymous:
         entries, backend = anonymous_slides(entries, backend)

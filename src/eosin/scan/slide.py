@@ -163,7 +163,7 @@ def _num_bytes(path: str) -> int | None:
         if where.is_dir():
             return sum(file.stat().st_size for file in where.rglob("*") if file.is_file())
         return where.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return None
 
 

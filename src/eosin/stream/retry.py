@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 from eosin.errors import ConfigError
+from eosin.reading import exists
 
 _PASSING = frozenset(
     {
@@ -64,4 +64,5 @@ def may_pass(error: BaseException, path: str) -> bool:
         if any(words in str(cause) for words in _WORDS):
             return True
         cause = cause.__cause__
-    return "://" not in path and not Path(path).exists()
+    # A name that no file can have is not there either.
+    return "://" not in path and not exists(path)

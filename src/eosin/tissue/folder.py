@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -15,7 +14,7 @@ from jaxtyping import Bool
 from eosin.backends.base import Slide
 from eosin.errors import ConfigError, SlideError, system_reason
 from eosin.geometry import SlideInfo
-from eosin.reading import read_regular
+from eosin.reading import exists, read_regular
 from eosin.tissue.base import TissueSource, mask_max_px
 from eosin.tissue.geojson import fill_areas, parse_geojson
 from eosin.tissue.mask import TissueMask
@@ -74,7 +73,7 @@ class MaskFolder(TissueSource):
         stem = Path(info.path).stem
         named = [self._named(stem, suffix) for suffix in (".png", ".geojson")]
         # A name that is too long for a file is not there.
-        found = [path for path in named if os.path.exists(path)]  # noqa: PTH110
+        found = [path for path in named if exists(path)]
         if len(found) > 1:
             raise SlideError(info.path, f"has two masks, {found[0]} and {found[1]}; remove one")
         return found[0] if found else None

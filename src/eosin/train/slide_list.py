@@ -47,9 +47,16 @@ def _slide(listed: object) -> SlideEntry:
         return SlideEntry(path=listed, metadata=tcga_columns(listed))
     if not isinstance(listed, dict):
         raise TypeError
-    return SlideEntry(
-        path=listed["path"], metadata=listed["metadata"], fingerprint=listed["fingerprint"]
-    )
+    path, metadata, fingerprint = listed["path"], listed["metadata"], listed["fingerprint"]
+    values = (str, int, float, type(None))
+    if not (
+        isinstance(path, str)
+        and isinstance(metadata, dict)
+        and all(isinstance(value, values) for value in metadata.values())
+        and isinstance(fingerprint, str | None)
+    ):
+        raise TypeError
+    return SlideEntry(path=path, metadata=metadata, fingerprint=fingerprint)
 
 
 def _absolute(path: str) -> str:
