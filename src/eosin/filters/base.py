@@ -14,9 +14,9 @@ class PatchFilter(ABC):
         """Return whether to keep an RGB patch."""
 
 
-def filter_note(patch_filter: PatchFilter) -> str:
+def filter_note(patch_filter: PatchFilter, num_tried: int) -> str:
     """Return what to say of a slide of which a filter has turned away every patch, in a line."""
     return (
-        f"{patch_filter} turns away every patch that was tried: look at them with 'eosin preview', "
-        "and take --patch-filter all if the stain is not H&E, such as brown immunostains"
+        f"0 of {num_tried} patches that were tried pass {patch_filter}: look at them with 'eosin "
+        "preview', and take --patch-filter all if the stain is not H&E, such as brown immunostains"
     )

@@ -179,9 +179,9 @@ def _slide_table(sampled: Sampled) -> list[Html]:
         stored = scanned.split("; ") if isinstance(scanned, str) else ()
         words += pipeline.notes.get(path, stored)
         if not stats.by_slide[path] and path not in problems:
-            judged = type(pipeline.patch_filter).__name__ in turned_away[path]
-            if judged and pipeline.patch_filter is not None:
-                words.append(filter_note(pipeline.patch_filter))
+            num_judged = turned_away[path][type(pipeline.patch_filter).__name__]
+            if num_judged and pipeline.patch_filter is not None:
+                words.append(filter_note(pipeline.patch_filter, num_judged))
             elif not turned_away[path]:
                 words.append(f"not met in the first {len(sampled.results):,} samples")
         said[path] = words

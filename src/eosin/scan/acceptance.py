@@ -30,6 +30,8 @@ class Acceptance:
     """Accepted, by target um/px; empty for a continuum of them."""
     unreadable: float
     """Could not be read."""
+    num_read: int
+    """Candidates, over all magnifications, that could be read."""
     problem: str | None
     """Why not a single candidate could be read."""
 
@@ -54,6 +56,7 @@ def measure_acceptance(slide: Slide, tissue: TissueMask, plan: ScanPlan) -> Acce
             overall=trial.accepted,
             by_target={},
             unreadable=trial.unreadable,
+            num_read=trial.num_read,
             problem=trial.reason if trial.num_read == 0 else None,
         )
     trials = {
@@ -65,6 +68,7 @@ def measure_acceptance(slide: Slide, tissue: TissueMask, plan: ScanPlan) -> Acce
         overall=sum(shares[target] * trial.accepted for target, trial in trials.items()),
         by_target={target: trial.accepted for target, trial in trials.items()},
         unreadable=sum(shares[target] * trial.unreadable for target, trial in trials.items()),
+        num_read=sum(trial.num_read for trial in trials.values()),
         problem=reasons[0] if not any(trial.num_read for trial in trials.values()) else None,
     )
 

@@ -137,7 +137,7 @@ def _examined(
         return replace(found, problem=error.reason + because)
     notes = found.scan_notes
     if acceptance.overall == 0 and acceptance.problem is None and plan.patch_filter is not None:
-        notes = (*notes, filter_note(plan.patch_filter))
+        notes = (*notes, filter_note(plan.patch_filter, acceptance.num_read))
     return replace(
         found,
         scan_notes=notes,
