@@ -266,7 +266,7 @@ def test_masks_that_cannot_be_kept_end_the_scan_and_leave_the_old_index(tmp_path
     scan(tmp_path, "made://a")
     before = (tmp_path / "index.parquet").read_bytes()
     (tmp_path / "masks").write_text("a file where a folder should be")
-    with pytest.raises(ConfigError, match="masks is a file, and .* is a folder"):
+    with pytest.raises(ConfigError, match=r"masks is a file, and .* is a folder"):
         scan(tmp_path, "made://b", mask_store=MaskStore(tmp_path / "masks"))
     assert (tmp_path / "index.parquet").read_bytes() == before
 
@@ -328,7 +328,7 @@ def test_a_column_of_the_user_is_kept_though_it_begins_like_one_of_the_scan(tmp_
 
 def test_an_index_whose_folder_cannot_be_made_says_so(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="file is a file, so .* cannot be written"):
+    with pytest.raises(ConfigError, match=r"file is a file, so .* cannot be written"):
         scan_slides(entries_of("made://a"), tmp_path / "file" / "index.parquet", plan_of())
 
 

@@ -9,7 +9,7 @@ import tyro
 
 from eosin.atomic import check_file, check_folder, write_atomic
 from eosin.errors import EosinError
-from eosin.verbs.arguments import Choice, ChoiceOf, Slides, choose
+from eosin.verbs.arguments import Choice, ChoiceOf, Model, Slides, choose
 
 if TYPE_CHECKING:
     from eosin.backends.base import SlideBackend
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class EmbedVerb:
     """Write features of slides, one HDF5 file each; slides already done are left alone."""
 
-    model: tyro.conf.Positional[Path]
+    model: Model
     """A run, or a Hugging Face folder of a DINOv2 model."""
     slides: Slides
     """A folder of slides, slides, or an index."""
@@ -54,7 +54,7 @@ class EvaluateVerb:
     A colour histogram is probed beside it, which any model has to beat.
     """
 
-    model: tyro.conf.Positional[Path]
+    model: Model
     """A run, or a Hugging Face folder of a DINOv2 model."""
     data_dir: Path
     """Holds train/CLASS/*.png and test/CLASS/*.png."""
