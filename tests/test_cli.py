@@ -240,6 +240,64 @@ def test_a_wrong_command_line_is_one_clear_line(
 
 
 @pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("train", "'eosin train' needs RECIPE (Which run; its settings are the flags below) and "),
+        ("scan x", "'eosin scan' needs -o PATH, --out PATH (The index to write, ending in .parq"),
+        ("embed", "'eosin embed' needs MODEL (A run, or a Hugging Face folder of a DINOv2 model) "),
+        ("scan -o y.parquet", "needs SLIDES: a folder of slides, slides, or a table or index of "),
+        ("train nano_cpu --out-dir y", "as in: eosin train nano_cpu SLIDES ..."),
+        ("train nano_cpu x --out-dir y --steps abc", "--steps: 'abc' is no integer; 'eosin train"),
+        ("train nano_cpu x --out-dir y --steps", "--steps needs a value"),
+        ("train nano_cpu x --out-dir y --optim.betas 1", "--optim.betas needs 2 values"),
+        ("train nano_cpu x --out-dir y --optim.base-lr 0,1", "--optim.base-lr: '0,1' is no number"),
+        ("scan x -o y.parquet --assume-mpp 0,25", "--assume-mpp: '0,25' is no number"),
+        ("embed m x -o y --stride a", "--stride: 'a' is no integer"),
+        ("train nano_cpu x --out-dir y --precision half", "'half' is none of 'auto', 'float32', "),
+        ("train nano_cpu x --out-dir y --data.sampler.target-mpps 1,2", "separated by spaces"),
+        ("scan x -o y.parquet --mpp-overrides a", "--mpp-overrides needs pairs of a name and a "),
+        ("report a b", "'eosin report' has no place for 'b'"),
+        ("embed m x -o y -p 3", "'eosin embed' has no option '-p'"),
+        ("scan x --output y.parquet", "no option '--output'; did you mean '--out'"),
+        ("train nano_cpu x --warmup-steps=3", "did you mean '--optim.warmup-steps'"),
+        ("train nano_cpu x --out-dir y --stepz 4", "no option '--stepz'; did you mean '--steps'"),
+        ("train nano_cpu x --out-dir y --batch-size 4", "did you mean '--global-batch'"),
+        ("scan x -o y.parquet --zzzz", "no option '--zzzz'; 'eosin scan --help' lists them"),
+        ("help", "there is no command 'help'; there are scan, bench, train, preview, manifest,"),
+        ("demo --steps 0", "steps=0 must be at least 1"),
+        ("demo --steps=-4", "steps=-4 must be at least 1"),
+    ],
+)
+@pytest.mark.parametrize("columns", ["20", "80", "1000"])
+def test_what_the_command_line_refuses_is_one_line_in_one_style_on_any_terminal(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    says: str,
+    columns: str,
+):
+    """Section E of the faults: some came in a red box, and no unknown flag with a suggestion."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", columns)
+    code, out, talk = run(capsys, *words.split())
+    assert (code, out) == (2, "")
+    assert says in talk
+    assert re.fullmatch(r"eosin: \S.*\S\n", talk)
+    assert not any(mark in talk for mark in "│╭─╰|\x1b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slides_of_a_demo_that_are_not_there_are_missed_before_phantoms_are_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    words = ["demo", "--slides", tmp_path / "nowhere", "--out-dir", tmp_path / "demo"]
+    code, line = fails(capsys, *words)
+    assert (code, "nowhere does not exist" in line) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("text.svs", b"this is no slide", "is not a slide that OpenSlide can read"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eosin import appraisal
+from eosin import appraisal, cli
 from eosin.cli import EXIT_INTERRUPTED
 from eosin.train import loop
 from eosin.train.config import TrainConfig
@@ -219,3 +219,78 @@ def test_the_best_teacher_and_the_mean_of_several_are_exported_with_a_card_that_
         card = (out / "README.md").read_text()
         assert says in card
         assert "The recipe `nano_cpu`" in card
+
+
+def test_a_short_run_needs_no_other_flag_than_its_steps(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    phantoms: list[Path],
+):
+    """Section E of the faults: --steps 40 stopped at a warm-up of 60 steps."""
+    caplog.set_level(logging.INFO)
+    small = [word for word in SMALL if not word.startswith(("--steps", "--optim.warmup"))]
+    words = ["train", "nano_cpu", phantoms[0].parent, "--out-dir", tmp_path / "run", *small]
+    assert run(capsys, *words, "--steps", "40", "--extend", "--help")[0] == 0
+    assert run(capsys, *words, "--steps=20", "--checkpoint-every-steps=2", "--steps", "2")[0] == 0
+    assert "for 2 steps instead of 600: optim.warmup_steps=0" in caplog.text
+    assert RunFolder(tmp_path / "run").train_config.optim.warmup_steps == 0
+
+
+def test_a_warm_up_that_is_given_is_taken_as_it_is_or_refused(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    given = []
+    caplog.set_level(logging.INFO)
+    monkeypatch.setitem(cli.VERBS, "train", (training.TrainVerb, given.append))
+    words = ["train", "midnight12k", "x", "--out-dir", tmp_path, "--steps", "1000"]
+    assert run(capsys, *words, "--optim.warmup-steps", "900")[0] == 0
+    (args,) = given
+    optim, teacher = args.config.optim, args.config.teacher
+    assert (optim.warmup_steps, optim.freeze_last_layer_steps) == (900, 1)
+    assert teacher.warmup_temperature_steps == 37
+    (line,) = caplog.messages
+    assert line == (
+        "for 1000 steps instead of 1000000: optim.freeze_last_layer_steps=1, "
+        "teacher.warmup_temperature_steps=37"
+    )
+    code, line = fails(capsys, *words, "--optim.warmup-steps", "1001")
+    assert (code, "optim.warmup_steps=1001 must be at most 1000" in line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["midnight12k"], 2, "start='backbone' needs the weights of a backbone"),
+        (["midnight12k", "--weights=nowhere"], 1, "nowhere does not exist; give a file or folder"),
+        (["nano_cpu"], 1, "slides does not exist"),
+    ],
+)
+def test_what_is_missing_is_said_before_the_memory_that_a_run_would_need(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    words: list[str],
+    code: int,
+    says: str,
+):
+    """Section E of the faults: 1,541 GiB came before the weights that were not given."""
+    caplog.set_level(logging.INFO)
+    name, *more = words
+    out = tmp_path / "run"
+    found, line = fails(capsys, "train", name, tmp_path / "slides", "--out-dir", out, *more)
+    assert (found, says in line) == (code, True)
+    assert "GiB" not in caplog.text
+
+
+def test_a_run_that_goes_on_needs_its_weights_no_more(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, phantoms: list[Path]
+):
+    assert train(capsys, phantoms, tmp_path / "first")[0] == 0
+    words = ["--start=backbone", "--checkpoint-every-steps=1"]
+    weights = f"--weights={tmp_path / 'first'}"
+    assert train(capsys, phantoms, tmp_path / "second", *words, weights)[0] == 0
+    assert train(capsys, phantoms, tmp_path / "second", *words)[0] == 0

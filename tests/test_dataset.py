@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import final
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -320,6 +322,44 @@ def test_a_stream_that_stalls_in_a_worker_stops_the_loader_and_says_why():
 def test_batches_that_cannot_be_shared_out_are_refused(batch_size, num_workers, what):
     with pytest.raises(ConfigError, match=what):
         PatchLoader(endless(), batch_size=batch_size, workers=Workers(num=num_workers))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (DataLoader, TypeError, "an eosin.dataset.PatchDataset(pipeline)"),
+        (
+            lambda stream: DataLoader(stream, batch_size=None, shuffle=True),
+            TypeError,
+            "eosin.dataset.PatchLoader(pipeline, batch_size=...)",
+        ),
+        (
+            lambda stream: PatchLoader(stream, batch_size=4, workers=2),
+            ConfigError,
+            "workers=2 must be Workers, which also say how they start; give workers=Workers(num=2)",
+        ),
+        (
+            lambda stream: PatchLoader(PatchDataset(stream), batch_size=4),
+            ConfigError,
+            "pipeline is a PatchDataset and must be a PatchPipeline",
+        ),
+        (lambda stream: PatchDataset("slides"), ConfigError, "pipeline is a str"),
+        (lambda stream: Workers(num=-1), ConfigError, "num=-1 must be at least 0"),
+        (lambda stream: Workers(start_method="thread"), ConfigError, "one of spawn, fork, forkser"),
+    ],
+)
+def test_what_people_try_first_says_what_to_use(monkeypatch, make, error, says):
+    """Section E of the faults: these ended in errors of torch and of Python."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(error, match=re.escape(says)):
+        list(islice(make(endless()), 1))
+
+
+def test_a_stream_without_a_length_can_be_listed_and_is_true():
+    assert len(list(synthetic_pipeline())) == 20
+    assert synthetic_pipeline()
+    with pytest.raises(TypeError, match="has no length"):
+        len(synthetic_pipeline())
 
 
 def test_an_iteration_that_is_dropped_leaves_no_thread_process_or_file(tmp_path):

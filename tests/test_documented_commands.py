@@ -80,7 +80,7 @@ def test_a_documented_command_could_start(documented: Command, monkeypatch: pyte
     cli.main(documented.words)
     (args,) = given
     monkeypatch.setenv("WORLD_SIZE", str(documented.num_processes))
-    run, layout, memory = fit_to_machine(args, is_gpu=args.preset is not None)
+    run, layout, memory, _ = fit_to_machine(args, is_gpu=args.preset is not None)
     share = Share(
         batch_size=run.global_batch,
         num_parts=run.accumulation_steps,

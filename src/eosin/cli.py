@@ -5,10 +5,12 @@ that was asked to stop, has saved and can go on. Everything heavy is imported by
 it, so that `--help` answers at once.
 """
 
+import contextlib
 import dataclasses
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -30,6 +32,8 @@ from eosin.recipes import RECIPES
 from eosin.train.config import TrainConfig
 from eosin.verbs import demo, features, slides, training
 from eosin.verbs.arguments import did_you_mean, named_recipe
+
+logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED = 75
 """As sysexits.h has it: a failure that will pass, try again (EX_TEMPFAIL)."""
@@ -105,35 +109,187 @@ def _run(words: list[str]) -> None:
         sys.exit(0)
     name, rest = words[0], words[1:]
     if name not in VERBS:
-        raise ConfigError(f"there is no command {name!r}{did_you_mean(name, VERBS)}; see --help")
+        close = did_you_mean(name, VERBS) or f"; there are {', '.join(VERBS)}"
+        raise ConfigError(f"there is no command {name!r}{close}; 'eosin --help' says more")
     verb_type, run = VERBS[name]
     run(_parse(name, verb_type, rest))
 
 
 def _parse(name: str, verb_type: type[object], words: list[str]) -> object:
-    """Return the arguments of a verb; ends the process after help or a wrong command line."""
+    """Return the arguments of a verb; ends the process after help.
+
+    Raises:
+        ConfigError: If the words are none that the verb takes.
+    """
     default: object = tyro.MISSING_NONPROP
     if name in RECIPE_VERBS:
         # Without a recipe there is no default for the flags; then help shows those of the first.
         recipe = words[0] if words and not words[0].startswith("-") else next(iter(RECIPES))
         _refuse_swapped(name, recipe, words)
-        default = _with_defaults(verb_type, named_recipe(recipe))
-    parsed: object
-    parsed, unknown = tyro.cli(
-        verb_type,
-        args=words,
-        default=default,
-        prog=f"eosin {name}",
-        return_unknown_args=True,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
+        settings = named_recipe(recipe)
+        as_long_as_asked = _with_steps(settings, words)
+        default = _with_defaults(verb_type, as_long_as_asked)
+
+    def parse(words: Sequence[str]) -> tuple[object, list[str]]:
+        return tyro.cli(
+            verb_type,
+            args=words,
+            default=default,
+            prog=f"eosin {name}",
+            return_unknown_args=True,
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+
+    talk = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(talk):
+            parsed, unknown = parse(words)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        # An option that is not there is often why another is missing.
+        _refuse_unknown_options(name, words, parse)
+        raise ConfigError(
+            f"{_in_one_line(name, talk.getvalue())}; 'eosin {name} --help' says more"
+        ) from None
     if name in RECIPE_VERBS and words[:1] != [vars(parsed)["recipe"]]:
         raise ConfigError(f"name the recipe first, as in: eosin {name} {next(iter(RECIPES))} ...")
     if unknown:
+        _refuse_unknown_options(name, unknown, parse)
         raise ConfigError(
-            f"'eosin {name}' has no option {unknown[0]!r}; 'eosin {name} --help' lists them"
+            f"'eosin {name}' has no place for {unknown[0]!r}; 'eosin {name} --help' says more"
         )
+    if vars(parsed).get("slides") == ():
+        before = f" {vars(parsed)['recipe']}" if name in RECIPE_VERBS else ""
+        raise ConfigError(
+            f"'eosin {name}' needs SLIDES: a folder of slides, slides, or a table or index of "
+            f"them, as in: eosin {name}{before} SLIDES ..."
+        )
+    if name in RECIPE_VERBS:
+        _say_what_was_shortened(settings, as_long_as_asked, vars(parsed)["config"])
     return parsed
+
+
+def _with_steps(recipe: TrainConfig, words: Sequence[str]) -> TrainConfig:
+    """Return the recipe with as many steps as the words ask for, and phases that fit into them.
+
+    These are the defaults of the other flags, so that what is given is taken as it is.
+    """
+    steps = recipe.steps
+    for number, word in enumerate(words):
+        option, _, value = word.partition("=")
+        if option == "--steps":
+            with contextlib.suppress(ValueError):  # which is said when all words are read
+                steps = int(value or "".join(words[number + 1 : number + 2]))
+    return recipe.with_steps(steps)
+
+
+def _say_what_was_shortened(recipe: TrainConfig, default: TrainConfig, config: TrainConfig) -> None:
+    """Name the settings that a short run has because of its steps, not those that were given."""
+    shortened = [
+        f"{part}.{setting}={getattr(getattr(config, part), setting)}"
+        for part, setting in (
+            ("optim", "warmup_steps"),
+            ("optim", "freeze_last_layer_steps"),
+            ("optim", "freeze_backbone_steps"),
+            ("teacher", "warmup_temperature_steps"),
+        )
+        if getattr(getattr(recipe, part), setting)
+        != getattr(getattr(default, part), setting)
+        == getattr(getattr(config, part), setting)
+    ]
+    if shortened:
+        logger.info(
+            "for %d steps instead of %d: %s", config.steps, recipe.steps, ", ".join(shortened)
+        )
+
+
+def _refuse_unknown_options(
+    name: str, words: Sequence[str], parse: Callable[[Sequence[str]], object]
+) -> None:
+    """Refuse words that look like options and are none of a verb, with what may be meant."""
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+        parse(["--help"])
+    options = sorted(
+        {*re.findall(r"(?<![\w.-])--?[a-z][\w.-]*", page.getvalue())} - {"--help", "-h"}
+    )
+    for word in words:
+        option = word.partition("=")[0].replace("_", "-")
+        if not re.match("--?[a-z]", option) or option in options:
+            continue
+        # Settings of a part have its name before them: --warmup-steps is --optim.warmup-steps.
+        meant = (option.strip("-"), _NAMES_ELSEWHERE.get(option.strip("-")))
+        inner = [
+            one for one in options if one.strip("-") in meant or one.rpartition(".")[2] in meant
+        ]
+        close = f"; did you mean {inner[0]!r}" if inner else did_you_mean(option, options)
+        raise ConfigError(
+            f"'eosin {name}' has no option {word.partition('=')[0]!r}{close}; "
+            f"'eosin {name} --help' lists them"
+        )
+
+
+_NAMES_ELSEWHERE = {
+    "batch-size": "global-batch",
+    "epochs": "steps",
+    "learning-rate": "base-lr",
+    "lr": "base-lr",
+    "max-steps": "steps",
+    "num-workers": "num-threads",
+    "output": "out",
+    "output-dir": "out-dir",
+    "workers": "num-threads",
+}
+"""What other programs call options of ours."""
+
+_IN_PLAIN_WORDS = (
+    (
+        r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: (.*)",
+        r"\1: \2 is no integer",
+    ),
+    (r"Error parsing (\S+): .*could not convert string to float: (.*)", r"\1: \2 is no number"),
+    (
+        r"Error parsing (\S+): Failed to parse key-value pairs!",
+        r"\1 needs pairs of a name and a value",
+    ),
+    (
+        r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*)\]",
+        r"\1: \2 cannot be understood; several values are separated by spaces",
+    ),
+    (r"Error parsing (\S+): (.*)", r"\1: \2"),
+    (
+        r"[Ii]nvalid choice (.*) for argument '(.*)'\. Expected one of \((.*?),?\)\.",
+        r"\2: \1 is none of \3",
+    ),
+    (r"Missing value for argument '(.*)'\. Expected 1 values\.", r"\1 needs a value"),
+    (r"Missing value for argument '(.*)'\. Expected (\d+) values\.", r"\1 needs \2 values"),
+)
+"""What tyro says of wrong arguments, and how it is said here."""
+
+
+def _in_one_line(name: str, box: str) -> str:
+    """Return what is wrong by tyro, which draws it in a box, with help below a rule."""
+    rows = [line.strip()[1:-1].rstrip() for line in box.splitlines() if line.strip()[:1] in "│|"]
+    rows = list(takewhile(lambda row: row.strip("─- ") or not row, rows))
+    said = " ".join(" ".join(rows or [box]).split())
+    if not said.startswith("Missing from"):
+        for theirs, ours in _IN_PLAIN_WORDS:
+            if re.fullmatch(theirs, said):
+                return re.sub(theirs, ours, said)
+        return said
+    # Below the title are names of arguments, and further in what they are.
+    needed: list[tuple[str, list[str]]] = []
+    for row in rows[1:]:
+        if len(row) - len(row.lstrip()) <= len("     "):
+            needed.append((row.strip(), []))
+        elif needed:
+            needed[-1][1].append(row.strip())
+    described = (
+        f"{argument} ({' '.join(help_rows).removesuffix('(required)').rstrip(' .')})"
+        for argument, help_rows in needed
+    )
+    return f"'eosin {name}' needs {' and '.join(described)}"
 
 
 def _refuse_swapped(verb: str, recipe: str, words: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypedDict, final
+from typing import Literal, TypedDict, final, get_args
 
 import cv2
 import numpy as np
@@ -22,6 +22,8 @@ from eosin.errors import ConfigError
 from eosin.names import get_logger
 from eosin.pipeline import PatchPipeline, StreamState
 from eosin.stream.result import PatchResult
+
+StartMethod = Literal["spawn", "fork", "forkserver"]
 
 _NOWHERE = -1
 logger = get_logger(__name__)
@@ -73,6 +75,11 @@ class PatchDataset(IterableDataset[PatchItem]):
     """
 
     def __init__(self, pipeline: PatchPipeline, *, rank: int = 0, world_size: int = 1) -> None:
+        if not isinstance(pipeline, PatchPipeline):
+            raise ConfigError(
+                f"pipeline is a {type(pipeline).__name__} and must be a PatchPipeline, such as "
+                "PatchPipeline(slide_paths=..., backend=..., cycle=True)"
+            )
         if not 0 <= rank < world_size:
             raise ConfigError(f"rank={rank} must be below world_size={world_size}, from 0")
         if not pipeline.cycle or pipeline.num_lanes % world_size:
@@ -154,16 +161,31 @@ class PatchDataset(IterableDataset[PatchItem]):
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workers:
-    """Processes of one rank that read."""
+    """Processes of one rank that read.
+
+    Raises:
+        ConfigError: If a setting makes no sense.
+    """
 
     num: int = 0
     """With 0 this process reads, with the pipeline's threads, which is often enough."""
-    start_method: Literal["spawn", "fork", "forkserver"] = "spawn"
+    start_method: StartMethod = "spawn"
     """How they start; `fork` is fast, and unsafe beside threads."""
     are_persistent: bool = False
     """Whether they live on from one `iter()` to the next, with their slides open."""
     prefetch_factor: int = 2
     """Batches that each reads ahead."""
+
+    def __post_init__(self) -> None:
+        if self.num < 0 or self.prefetch_factor < 1:
+            raise ConfigError(
+                f"num={self.num} must be at least 0 and prefetch_factor={self.prefetch_factor} at "
+                "least 1"
+            )
+        if self.start_method not in (methods := get_args(StartMethod)):
+            raise ConfigError(
+                f"start_method={self.start_method!r} must be one of {', '.join(methods)}"
+            )
 
 
 @final
@@ -199,8 +221,15 @@ class PatchLoader:
             pin_memory: Hand out page-locked memory, for copies to a GPU that overlap.
 
         Raises:
-            ConfigError: If lanes or batch cannot be shared out evenly.
+            ConfigError: If lanes or batch cannot be shared out evenly, or the pipeline or workers
+                are something else.
         """
+        if not isinstance(workers, Workers | None):
+            raise ConfigError(
+                f"workers={workers!r} must be Workers, which also say how they start; give "
+                f"workers=Workers(num={workers if isinstance(workers, int) else 2}), from "
+                "eosin.dataset"
+            )
         self.pipeline = pipeline
         self.batch_size = batch_size
         workers = workers or Workers()

@@ -69,11 +69,13 @@ def run_demo(
         ConfigError: If `out_dir` holds something that is not a demo.
         EosinError: As each step of the journey.
     """
+    config = demo_config(num_steps)
+    if slides is not None:
+        find_slides(slides)  # drawing phantoms takes long: what is wrong with them is said before
     _prepare(out_dir, overwrite=overwrite)
     _say(1, "slides")
     known, held_out = _draw_slides(out_dir / "slides")
     train_slides: Sequence[str | Path] = known if slides is None else [slides]
-    config = demo_config(num_steps)
     _say(2, "training")
     train_with_progress(config, train_slides, out_dir)
     _say(3, "weights for transformers")
@@ -115,8 +117,8 @@ def run_demo(
 def demo_config(num_steps: int | None = None) -> TrainConfig:
     """Return the nano recipe, as long as the demo's minutes allow."""
     config = recipe_config("nano_cpu")
-    steps = num_steps or 150
-    warmup_steps = min(config.optim.warmup_steps, steps // 10)
+    steps = 150 if num_steps is None else num_steps
+    warmup_steps = min(config.optim.warmup_steps, max(0, steps // 10))
     return replace(
         config,
         steps=steps,

@@ -236,6 +236,21 @@ class PatchPipeline:
             self.next_index = result.index + 1
             yield result
 
+    def __len__(self) -> int:
+        """Refuse to be a data set with a length, which a torch `DataLoader` takes it for.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "a PatchPipeline is a stream and has no length; iterate over it, or give torch's "
+            "DataLoader an eosin.dataset.PatchDataset(pipeline), or take "
+            "eosin.dataset.PatchLoader(pipeline, batch_size=...)"
+        )
+
+    def __bool__(self) -> bool:
+        return True
+
     def samples(self, indices: Iterable[int]) -> Generator[PatchResult]:
         """Yield samples by their numbers, in the order given; the cursor stays where it is.
 

@@ -2,6 +2,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eosin.errors import ConfigError
 from eosin.models.config import vit_config
@@ -55,6 +57,35 @@ def test_a_recipe_cut_short_says_at_once_all_that_must_be_shortened_with_it():
     ]
     optim = replace(midnight12k.config().optim, warmup_steps=100, freeze_last_layer_steps=10)
     assert replace(midnight12k.config(), optim=optim, steps=1000).steps == 1000
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+@given(share=st.floats(0, 1))
+def test_every_recipe_can_be_cut_to_any_number_of_steps(name: str, share: float):
+    """Section E of the faults: a short run stopped at the warm-up of the long one."""
+    recipe = recipe_config(name)
+    short = recipe.with_steps(max(1, round(share * recipe.steps)))
+    assert short.optim.warmup_steps <= short.steps
+    assert short.teacher.warmup_temperature_steps <= short.steps
+    long = {
+        **vars_of(recipe.optim, "warmup_steps", "freeze_last_layer_steps", "freeze_backbone_steps"),
+        **vars_of(recipe.teacher, "warmup_temperature_steps"),
+    }
+    for setting, num in {**vars_of(short.optim, *long), **vars_of(short.teacher, *long)}.items():
+        assert num in (long[setting], long[setting] * short.steps // recipe.steps)
+
+
+def vars_of(part: OptimConfig | TeacherConfig, *names: str) -> dict[str, int]:
+    return {name: getattr(part, name) for name in names if hasattr(part, name)}
+
+
+def test_a_run_that_is_long_enough_keeps_its_warm_ups():
+    recipe = recipe_config("nano_cpu")
+    for steps in (60, 599, 600, 10_000):
+        assert recipe.with_steps(steps) == replace(recipe, steps=steps)
+    assert recipe.with_steps(59).optim.warmup_steps == 5
+    with pytest.raises(ConfigError, match="steps=0"):
+        recipe.with_steps(0)
 
 
 @pytest.mark.parametrize(

@@ -212,28 +212,33 @@ def _initial(
 ) -> tuple[StudentTeacher, dict[str, object] | None]:
     """Return the networks that a run begins with, and in detail what they started from."""
     # Read before networks are built, which can take minutes.
-    source = _read_start(config, weights)
+    check_start(config, weights)
+    source = None if weights is None else read_weights(weights)
     model = initial_model(config)
     return model, None if source is None else _take_weights(model, source)
 
 
-def _read_start(config: TrainConfig, weights: Path | None) -> SourceWeights | None:
-    """Return the weights that the run starts from; None where it draws its own."""
-    if config.start == "random":
-        if weights is not None:
-            raise ConfigError(
-                f"weights={weights} would not be used, as the run starts at random; say "
-                "start=backbone (--start backbone) or start=run"
-            )
-        return None
-    if weights is None:
+def check_start(config: TrainConfig, weights: Path | None) -> None:
+    """Refuse weights that a run needs and has not, or has and would not use, without reading them.
+
+    Raises:
+        ConfigError: If they and `config.start` do not go together.
+        InputError: If they are not there.
+    """
+    if config.start == "random" and weights is not None:
+        raise ConfigError(
+            f"weights={weights} would not be used, as the run starts at random; say "
+            "start=backbone (--start backbone) or start=run"
+        )
+    if config.start != "random" and weights is None:
         is_run = config.start == "run"
         kind = "a run" if is_run else "a backbone, such as facebook/dinov2-giant"
         raise ConfigError(
             f"start={config.start!r} needs the weights of {kind}: give its folder or file "
-            "(--weights), or say start=random"
+            "(--weights), or say start=random (--start random)"
         )
-    return read_weights(weights)
+    if weights is not None and not weights.exists():
+        read_weights(weights)  # says so, and what to do
 
 
 def _take_weights(model: StudentTeacher, source: SourceWeights) -> dict[str, object]:

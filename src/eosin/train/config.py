@@ -5,7 +5,7 @@ machine and are not here.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from eosin.catalog.weights import SlideWeights
@@ -289,6 +289,43 @@ class TrainConfig:
             raise ConfigError(
                 f"data.num_lanes={self.data.num_lanes} must divide global_batch={self.global_batch}"
             )
+
+    def with_steps(self, steps: int) -> "TrainConfig":
+        """Return the run with another number of steps.
+
+        Where its first phases (the warm-ups of the learning rate and of the teacher's temperature,
+        parts that stand still at first) would not all end within the steps, they become the same
+        share of the run as they were; otherwise each stays as long as it is.
+
+        Raises:
+            ConfigError: If there are no steps.
+        """
+        if not 1 <= steps < self.steps:
+            return replace(self, steps=steps)
+        optim, teacher = self.optim, self.teacher
+        if (
+            optim.warmup_steps <= steps
+            and teacher.warmup_temperature_steps <= steps
+            and max(optim.freeze_last_layer_steps, optim.freeze_backbone_steps) < steps
+        ):
+            return replace(self, steps=steps)
+
+        def shortened(num: int) -> int:
+            return num * steps // self.steps
+
+        return replace(
+            self,
+            steps=steps,
+            optim=replace(
+                optim,
+                warmup_steps=shortened(optim.warmup_steps),
+                freeze_last_layer_steps=shortened(optim.freeze_last_layer_steps),
+                freeze_backbone_steps=shortened(optim.freeze_backbone_steps),
+            ),
+            teacher=replace(
+                teacher, warmup_temperature_steps=shortened(teacher.warmup_temperature_steps)
+            ),
+        )
 
     @property
     def part_batch(self) -> int:

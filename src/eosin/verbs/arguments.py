@@ -22,6 +22,8 @@ logger = get_logger(__name__)
 
 # As text: a path would make one slash of the two in a URL.
 Slides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES")]
+Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Recipe = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
 
 

@@ -13,6 +13,7 @@ from eosin.verbs.arguments import (
     Choice,
     ChoiceOf,
     DetectorName,
+    Model,
     Slides,
     choose,
     warn_of_other_masks,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class EmbedVerb:
     """Write features of slides, one HDF5 file each; slides already done are left alone."""
 
-    model: tyro.conf.Positional[Path]
+    model: Model
     """A run, or a Hugging Face folder of a DINOv2 model."""
     slides: Slides
     """A folder of slides, slides, or an index."""
@@ -63,7 +64,7 @@ class EvaluateVerb:
     A colour histogram is probed beside it, which any model has to beat.
     """
 
-    model: tyro.conf.Positional[Path]
+    model: Model
     """A run, or a Hugging Face folder of a DINOv2 model."""
     data_dir: Path
     """Holds train/CLASS/*.png and test/CLASS/*.png."""

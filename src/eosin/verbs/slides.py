@@ -68,6 +68,7 @@ class ManifestVerb:
     """Read patches of a manifest again and compare their checksums."""
 
     action: tyro.conf.Positional[Literal["verify"]]
+    """What to do."""
     folder: tyro.conf.Positional[Path]
     """Of the manifest, such as RUN/manifest."""
     slides: Slides

@@ -18,6 +18,7 @@ from eosin.verbs.arguments import (
     Choice,
     ChoiceOf,
     Recipe,
+    Run,
     Slides,
     Tissue,
     TissueOf,
@@ -73,7 +74,7 @@ class TrainVerb:
 class ExportVerb:
     """Write a run's teacher as a folder that transformers' AutoModel loads without a difference."""
 
-    run: tyro.conf.Positional[Path]
+    run: Run
     """Folder of the run."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder to write; replaced if it is an export with nothing else in it."""
@@ -87,7 +88,7 @@ class ExportVerb:
 class ReportVerb:
     """Write report.html into a run's folder, during or after the run."""
 
-    run: tyro.conf.Positional[Path]
+    run: Run
     """Folder of the run."""
     anonymous: bool = False
     """Name slides by their content instead of their files, for a page that is passed on."""
@@ -95,8 +96,11 @@ class ReportVerb:
 
 def train(args: TrainVerb) -> None:
     from eosin.journey import train_with_progress
+    from eosin.train.begin import check_start
+    from eosin.train.checkpoint import list_checkpoints
     from eosin.train.machine import warnings_for
     from eosin.train.out_dir import refuse_folder_of_others
+    from eosin.train.run_folder import RunFolder
     from eosin.train.site import Site
     from eosin.train.world import is_main_process, own_device
 
@@ -105,8 +109,14 @@ def train(args: TrainVerb) -> None:
     device = own_device(args.device)
     if is_main_process():
         refuse_folder_of_others(args.out_dir)
+        if not list_checkpoints(RunFolder(args.out_dir).checkpoints):
+            check_start(args.config, args.weights)
     fitted = fit_to_machine(args, is_gpu=device.type == "cuda")
+    chosen = choose(args.slides, args.choice)
+    # What the run will need is of interest once there is a run.
     if is_main_process():
+        for line in fitted.lines:
+            logger.info("%s", line)
         for line in warnings_for(fitted.memory, device, preset=args.preset):
             logger.warning("warning: %s", line)
     site = Site(
@@ -118,7 +128,6 @@ def train(args: TrainVerb) -> None:
         extend=args.extend,
         layout=fitted.layout,
     )
-    chosen = choose(args.slides, args.choice)
     if is_main_process():
         warn_of_other_masks(chosen.masks, fitted.config.data.tissue_detector)
     run = train_with_progress(
@@ -143,10 +152,12 @@ class Fitted(NamedTuple):
     layout: Layout
     memory: MemoryEstimate
     """Of each device."""
+    lines: tuple[str, ...]
+    """What to tell people before the start."""
 
 
 def fit_to_machine(args: TrainVerb, *, is_gpu: bool) -> Fitted:
-    """Return the run fitted to the machine, and say what it needs before it starts.
+    """Return the run fitted to the machine.
 
     Raises:
         ConfigError: If the preset is for other processes, or does not go with other arguments.
@@ -161,9 +172,11 @@ def fit_to_machine(args: TrainVerb, *, is_gpu: bool) -> Fitted:
             recompute=layout.recompute_blocks,
             is_gpu=is_gpu,
         )
-        logger.info("memory of a device, estimated: %s", memory.describe())
-        logger.info("learning rate %.3g at a batch of %d", config.peak_lr, config.global_batch)
-        return Fitted(config, layout, memory)
+        lines = (
+            f"memory of a device, estimated: {memory.describe()}",
+            f"learning rate {config.peak_lr:.3g} at a batch of {config.global_batch}",
+        )
+        return Fitted(config, layout, memory, lines)
     recipe = recipe_config(args.recipe)
     if config.accumulation_steps != recipe.accumulation_steps:
         raise ConfigError(
@@ -183,14 +196,12 @@ def fit_to_machine(args: TrainVerb, *, is_gpu: bool) -> Fitted:
             f"--preset {args.preset} decides the copies of the networks ({plan.num_replicas}); "
             f"leave out --layout.num-replicas {layout.num_replicas}, or the preset"
         )
-    for line in plan.lines:
-        logger.info("%s", line)
     layout = replace(
         layout,
         num_replicas=plan.num_replicas,
         recompute_blocks=layout.recompute_blocks or plan.recompute_blocks,
     )
-    return Fitted(plan.config, layout, plan.memory)
+    return Fitted(plan.config, layout, plan.memory, plan.lines)
 
 
 def export(args: ExportVerb) -> None:
