@@ -181,7 +181,7 @@ def _why_not(path: Path, error: Exception) -> str:
         return "may not be read: permission denied"
     if kind_of(path):
         return f"is {kind_of(path)}; only regular files are read"
-    if isinstance(error, openslide.OpenSlideUnsupportedFormatError):
+    if path.is_dir() or isinstance(error, openslide.OpenSlideUnsupportedFormatError):
         return "is not a slide that OpenSlide can read"
     return f"cannot be opened by OpenSlide ({error})"
 
