@@ -209,8 +209,16 @@ def _refuse_unknown_options(
 ) -> None:
     """Refuse words that look like options and are none of a verb, with what may be meant."""
     page = io.StringIO()
-    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
-        parse(["--help"])
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "1000"  # no name of an option may be cut
+    try:
+        with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+            parse(["--help"])
+    finally:
+        if columns is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = columns
     options = sorted(
         {*re.findall(r"(?<![\w.-])--?[a-z][\w.-]*", page.getvalue())} - {"--help", "-h"}
     )
@@ -269,9 +277,16 @@ _IN_PLAIN_WORDS = (
 
 
 def _in_one_line(name: str, box: str) -> str:
-    """Return what is wrong by tyro, which draws it in a box, with help below a rule."""
-    rows = [line.strip()[1:-1].rstrip() for line in box.splitlines() if line.strip()[:1] in "│|"]
-    rows = list(takewhile(lambda row: row.strip("─- ") or not row, rows))
+    """Return what is wrong by tyro, which draws it in a box, with help below a rule.
+
+    Where the terminal has no letters for boxes, the title stands above a rule of its own.
+    """
+    drawn = [line for line in box.splitlines() if line.strip()[:1] not in ("╭", "╰")]
+    rows = [line.strip()[1:-1].rstrip() if line.strip()[:1] == "│" else line for line in drawn]
+    is_rule = [bool(row.strip()) and not row.strip("─- ") for row in rows]
+    if is_rule[1:2] == [True]:
+        rows, is_rule = rows[2:], is_rule[2:]
+    rows = rows[: [*is_rule, True].index(True)]
     said = " ".join(" ".join(rows or [box]).split())
     if not said.startswith("Missing from"):
         for theirs, ours in _IN_PLAIN_WORDS:
@@ -280,8 +295,9 @@ def _in_one_line(name: str, box: str) -> str:
         return said
     # Below the title are names of arguments, and further in what they are.
     needed: list[tuple[str, list[str]]] = []
-    for row in rows[1:]:
-        if len(row) - len(row.lstrip()) <= len("     "):
+    indent = min((len(row) - len(row.lstrip()) for row in rows[1:] if row.strip()), default=0)
+    for row in filter(str.strip, rows[1:]):
+        if len(row) - len(row.lstrip()) == indent:
             needed.append((row.strip(), []))
         elif needed:
             needed[-1][1].append(row.strip())

@@ -182,6 +182,7 @@ COMPONENTS: Mapping[str, str] = {
     "TrainConfig": "eosin.train.config",
     "ViTConfig": "eosin.models.config",
     "ViewConfig": "eosin.views",
+    "Watch": "eosin.watch.settings",
 }
 """Where each component of eosin is. Its name is enough: runs stay readable when it moves."""
 

@@ -135,8 +135,8 @@ def stream_tiles(sampled: Sampled, backend: SlideBackend) -> list[NamedTile]:
 def token_maps(run: RunFolder, tiles: Sequence[NamedTile]) -> list[TokenMap]:
     """Return the maps of the random start and of some checkpoints, oldest first.
 
-    A checkpoint that cannot be read, or is removed meanwhile, is left out. The newest is looked at
-    first, and none after `MAX_S`.
+    A checkpoint that cannot be read, is not finite, or is removed meanwhile, is left out.
+    The newest is looked at first, and none after `MAX_S`.
     """
     config = run.train_config
     size_px = _GRID * config.model.patch_size
@@ -144,14 +144,18 @@ def token_maps(run: RunFolder, tiles: Sequence[NamedTile]) -> list[TokenMap]:
     tokens: dict[int, Float[np.ndarray, "tokens dim"]] = {}
     start_s = time.monotonic()
     for step, weights in _teachers(run, config):
-        encoder = ViTEncoder(
-            f"step {step}",
-            weights,
-            config.model,
-            input_size_px=size_px,
-            mean=config.data.mean,
-            std=config.data.std,
-        )
+        try:
+            encoder = ViTEncoder(
+                f"step {step}",
+                weights,
+                config.model,
+                input_size_px=size_px,
+                mean=config.data.mean,
+                std=config.data.std,
+            )
+        except CheckpointError as error:
+            logger.warning("no maps of step %d: %s", step, error)
+            continue
         # Tile by tile: a large model on a CPU needs the memory.
         parts = [encoder(pixels[i : i + 1]).patches[0].float().numpy() for i in range(len(pixels))]
         tokens[step] = np.concatenate(parts)

@@ -78,6 +78,9 @@ class TissueDetector(TissueSource):
 
 
 _LEAST_SHARE, _FLAT_SHARE, _LEAST_CONTRAST = 0.005, 0.95, 60
+_MAX_FLAT_COLOURS = 16
+_LEAST_PIXELS = 4096
+"""Of fewer, each colour is a share of its own."""
 
 
 def _num_flat_colours(thumbnail: UInt8[np.ndarray, "height width 3"]) -> int:
@@ -89,7 +92,9 @@ def _num_flat_colours(thumbnail: UInt8[np.ndarray, "height width 3"]) -> int:
     codes = thumbnail.reshape(-1, 3).astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     colours, counts = np.unique(codes, return_counts=True)
     frequent = counts >= _LEAST_SHARE * len(codes)
-    if frequent.sum() < 2 or counts[frequent].sum() < _FLAT_SHARE * len(codes):
+    if len(codes) < _LEAST_PIXELS or not 2 <= frequent.sum() <= _MAX_FLAT_COLOURS:
+        return 0
+    if counts[frequent].sum() < _FLAT_SHARE * len(codes):
         return 0
     channels = colours[frequent, None] // np.array([65536, 256, 1]) % 256
     contrast = int((channels.max(axis=0) - channels.min(axis=0)).max())
