@@ -21,7 +21,7 @@ from torch import distributed
 T = TypeVar("T")
 
 
-def on_ranks(num_ranks: int, function: Callable[[int], T], *, timeout_s: float = 60.0) -> list[T]:
+def on_ranks(num_ranks: int, function: Callable[[int], T], *, timeout_s: float = 300.0) -> list[T]:
     """Return what the function gives on each rank; it is called with the rank.
 
     Closures are fine; what is returned is pickled. One thread on each rank.

@@ -82,7 +82,7 @@ def children_end_with(program: str, folder: Path, *arguments: str) -> None:
         try:
             # Returns when the last child has closed its end of the pipe, which none would do by
             # itself.
-            process.communicate(timeout=60)
+            process.communicate(timeout=300)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

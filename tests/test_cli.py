@@ -60,7 +60,7 @@ def test_help_names_every_command_and_imports_no_torch():
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300
     )
     assert all(f"  {verb} " in done.stdout for verb in VERBS)
 

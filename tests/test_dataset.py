@@ -406,7 +406,7 @@ def test_ctrl_c_ends_a_loader_with_its_workers():
         assert process.stdout.readline() == "begun\n"
         os.killpg(process.pid, signal.SIGINT)
         # Returns when the last of the workers has closed its end of the pipes.
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     assert process.returncode == -signal.SIGINT
 
 

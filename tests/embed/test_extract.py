@@ -318,7 +318,7 @@ def test_ctrl_c_ends_it_also_while_a_library_is_busy_and_what_is_done_stays(tmp_
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(2)] == ["embedded\n", "stuck\n"]
         process.send_signal(signal.SIGINT)
-        _, talk = process.communicate(timeout=60)
+        _, talk = process.communicate(timeout=300)
     finally:
         process.kill()
     assert "KeyboardInterrupt" in talk

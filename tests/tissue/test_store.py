@@ -210,7 +210,7 @@ def test_processes_that_write_and_damage_the_same_masks_all_get_whole_ones(store
     workers = [context.Process(target=_fill, args=(store, source, wrong)) for _ in range(4)]
     for worker in workers:
         worker.start()
-    assert [wrong.get(timeout=60) for _ in workers] == [0, 0, 0, 0]
+    assert [wrong.get(timeout=300) for _ in workers] == [0, 0, 0, 0]
     for worker in workers:
         worker.join()
     assert not list(store.folder.rglob(".*"))

@@ -75,7 +75,7 @@ def run_on(
     if num_ranks == 1:
         train(config, list(slides), folder, site=Site(device="cpu", num_threads=1, layout=layout))
     else:
-        on_ranks(num_ranks, on_rank, timeout_s=120)
+        on_ranks(num_ranks, on_rank)
     return untimed(folder)
 
 

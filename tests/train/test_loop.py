@@ -201,7 +201,7 @@ def test_slides_that_one_of_several_processes_cannot_use_are_reported_by_the_fir
         PatchPipeline.quarantined = property(lambda pipeline: found)
         train(tiny_config(steps=2), phantoms, tmp_path, site=CPU)
 
-    on_ranks(2, on_rank, timeout_s=120)
+    on_ranks(2, on_rank)
     expected = {"seen_by_0.svs": "no slide", "seen_by_1.svs": "no slide"}
     assert RunFolder(tmp_path).quarantine == expected
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm" / "train.sbatch"
-TIMEOUT_S = 30
+TIMEOUT_S = 300
 
 SCONTROL = """#!/bin/bash
 if [ "$1" = show ]; then printf 'node1\\nnode2\\n'; else echo "$@" >> "$FOLDER/scontrol"; fi

@@ -27,9 +27,9 @@ from train.tiny import tiny_config
 
 CPU = Site(device="cpu", num_threads=1)
 CONFIG = tiny_config(steps=4, checkpoint_every_steps=4, ibot_head=None)
-SLOW_S = 60
+SLOW_S = 600
 """What the next batch would take, such as when new slides need masks."""
-SOON_S = 30
+SOON_S = 300
 """Far more than a step and a save take, and less than the batch."""
 
 

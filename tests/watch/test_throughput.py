@@ -1,3 +1,4 @@
+import gc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -70,6 +71,7 @@ def test_old_steps_leave_the_window(clock: Clock, model: StudentTeacher):
 def test_memory_is_that_of_the_process(clock: Clock, model: StudentTeacher):
     monitor = Throughput(CONFIG)
     monitor.run_started(0, 10)
+    gc.collect()  # or what earlier tests left would go in between
     before = monitor.step_done(0, METRICS, model)["watch_rss_gib"]
     held = torch.ones(2**26)
     clock.now_s += 1
