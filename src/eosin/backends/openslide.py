@@ -3,7 +3,7 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -66,13 +66,13 @@ class OpenSlideSlide(Slide):
             handle = _open_handle(path)
             if settings.refuse_fluorescence:
                 _refuse_fluorescence(path, handle.properties)
-            self._info = _describe(path, handle, settings.mpp)
+            self._levels, notes = _levels_that_fit(handle)
+            """OpenSlide's number of each level."""
+            self._info = _describe(path, handle, settings.mpp, self._levels, notes)
         except (openslide.OpenSlideError, OSError, UnicodeDecodeError) as error:
             raise SlideOpenError(path, _why_not(path, error)) from error
         self.num_levels_found = handle.level_count
         """By OpenSlide, with those that are left out here."""
-        self._levels = _levels_that_fit(handle)[0]
-        """OpenSlide's number of each level."""
         self._handle: openslide.OpenSlide | None = handle
         """The shared one; None after closing."""
 
@@ -186,11 +186,16 @@ def _why_not(path: Path, error: Exception) -> str:
     return f"cannot be opened by OpenSlide ({error})"
 
 
-def _describe(path: Path, handle: openslide.OpenSlide, policy: MppPolicy) -> SlideInfo:
+def _describe(
+    path: Path,
+    handle: openslide.OpenSlide,
+    policy: MppPolicy,
+    numbers: Sequence[int],
+    notes: Sequence[str],
+) -> SlideInfo:
     properties = handle.properties
     width, height = handle.dimensions
     decided = _read_mpp(path, properties, policy, (width, height))
-    numbers, notes = _levels_that_fit(handle)
     sizes = [(handle.level_dimensions[n], handle.level_downsamples[n]) for n in numbers]
     return SlideInfo(
         path=str(path),

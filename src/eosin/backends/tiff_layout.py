@@ -198,14 +198,15 @@ def _wrong_number_of_tiles(page: tifffile.TiffPage) -> str | None:
 
 def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
     first = tiff.pages.first
-    vendor = _vendor(tiff, first)
+    text = description(first)
+    vendor = _vendor(tiff, first, text)
     reason = _why_no_colours(first)
     if reason is not None:
         raise RefusedError(reason)
     grids: list[TileGrid] = []
     notes: list[str] = []
     try:
-        pages = _level_pages(tiff, first, vendor, notes)
+        pages = _level_pages(tiff, first, vendor, text, notes)
         for number, page in enumerate(pages):
             grids.append(_tile_grid(page, number))
     except NotClaimedError as error:
@@ -219,10 +220,10 @@ def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
     for page, grid in zip(pages, grids, strict=True):
         _check_colours(page, _first_tile(tiff, grid))
     if vendor == "philips":
-        grids, downsamples, hints = _philips_sizes(first, grids)
+        grids, downsamples, hints = _philips_sizes(text, grids)
     else:
         grids, downsamples = _fitting_levels(tiff, grids, notes)
-        hints = _mpp_hints(first, vendor)
+        hints = _mpp_hints(first, vendor, text)
     if vendor == "aperio" and any((grid.byte_counts == 0).any() for grid in grids[1:]):
         # OpenSlide fills those from the finer level.
         raise NotClaimedError("a coarser level of an Aperio file lacks tiles")
@@ -232,7 +233,7 @@ def _layout(tiff: tifffile.TiffFile) -> TiffLayout:
         vendor=vendor,
         codec="jpeg" if first.compression == _JPEG else UNPACKERS[int(first.compression)][0],
         mpp_hints=hints,
-        objective_power=_aperio_value(first, "AppMag") if vendor == "aperio" else None,
+        objective_power=_aperio_value(text, "AppMag") if vendor == "aperio" else None,
         has_icc_profile=any("InterColorProfile" in page.tags for page in pages),
         notes=tuple(notes),
     )
@@ -290,17 +291,17 @@ def _fitting_levels(
     )
 
 
-def _vendor(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> str:
+def _vendor(tiff: tifffile.TiffFile, first: tifffile.TiffPage, text: str) -> str:
     foreign = _OWN_LAYOUTS & set(tiff.flags)
     software = str(first.software or "")
-    if foreign or software.startswith("MedScan") or "OverlapsXY" in description(first):
+    if foreign or software.startswith("MedScan") or "OverlapsXY" in text:
         name = ", ".join(sorted(foreign)) or "Trestle"
         raise NotClaimedError(f"{name} files keep their levels in a way of their own")
-    if description(first).startswith("Aperio"):
+    if text.startswith("Aperio"):
         return "aperio"
     if software.startswith("Philips"):
         return "philips"
-    return "ome" if tiff.is_ome and _is_xml(description(first)) else "generic-tiff"
+    return "ome" if tiff.is_ome and _is_xml(text) else "generic-tiff"
 
 
 def description(page: tifffile.TiffPage) -> str:
@@ -335,11 +336,15 @@ def _is_xml(description: str) -> bool:
 
 
 def _level_pages(
-    tiff: tifffile.TiffFile, first: tifffile.TiffPage, vendor: str, notes: list[str]
+    tiff: tifffile.TiffFile,
+    first: tifffile.TiffPage,
+    vendor: str,
+    text: str,
+    notes: list[str],
 ) -> list[tifffile.TiffPage]:
     """Return the pages that may be levels, the finest first; adds notes on those that are not."""
     if vendor == "ome":
-        _check_ome(description(first))
+        _check_ome(text)
     if vendor == "ome" or first.subifds:
         # The levels of an OME file are SubIFDs of its first page; other pages are other images.
         others = [page.aspage() for page in first.pages or () if page is not None]
@@ -350,9 +355,8 @@ def _level_pages(
     levels, unmarked = [], 0
     for page in (page for page in others if page.is_tiled):
         is_marked = all_tiled or page.is_reduced
-        if vendor != "philips" and _why_no_rgb_tiles(page) is not None and not is_marked:
-            continue
-        if not is_marked and not _fits_unmarked(first, page):
+        is_one = is_marked or (_why_no_rgb_tiles(page) is None and _fits_unmarked(first, page))
+        if not is_one:
             continue
         unmarked += not is_marked
         levels.append(page)
@@ -517,13 +521,13 @@ def _decoder(page: tifffile.TiffPage, width: int, height: int) -> TileDecoder:
     )
 
 
-def _mpp_hints(first: tifffile.TiffPage, vendor: str) -> list[MppHint]:
+def _mpp_hints(first: tifffile.TiffPage, vendor: str, text: str) -> list[MppHint]:
     hints = []
     if vendor == "aperio":
-        text = _aperio_value(first, "MPP")
-        hints += [] if text is None else [MppHint("aperio.MPP", text, text)]
+        mpp = _aperio_value(text, "MPP")
+        hints += [] if mpp is None else [MppHint("aperio.MPP", mpp, mpp)]
     elif vendor == "ome":
-        hints += _ome_hints(description(first))
+        hints += _ome_hints(text)
     tags = first.tags
     if "XResolution" in tags and "YResolution" in tags and "ResolutionUnit" in tags:
         x, y = (_ratio(tags[f"{axis}Resolution"].value) for axis in "XY")
@@ -541,8 +545,8 @@ def _ratio(value: object) -> float:
         return 0.0
 
 
-def _aperio_value(first: tifffile.TiffPage, name: str) -> str | None:
-    found = re.search(rf"\|\s*{name}\s*=\s*([^|]*)", description(first))
+def _aperio_value(text: str, name: str) -> str | None:
+    found = re.search(rf"\|\s*{name}\s*=\s*([^|]*)", text)
     return found.group(1).strip() if found else None
 
 
@@ -559,13 +563,13 @@ def _ome_hints(description: str) -> list[MppHint]:
 
 
 def _philips_sizes(
-    first: tifffile.TiffPage, grids: Sequence[TileGrid]
+    text: str, grids: Sequence[TileGrid]
 ) -> tuple[list[TileGrid], list[float], list[MppHint]]:
     """Return levels without their padding: Philips pads each to whole tiles of the finest.
 
     The true downsamples are those of the pixel spacings in the description.
     """
-    spacings = _philips_spacings(description(first))
+    spacings = _philips_spacings(text)
     if len(spacings) < len(grids):
         raise NotClaimedError("its Philips description lacks the pixel spacing of a level")
     finest = spacings[0]

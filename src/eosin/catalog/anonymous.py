@@ -33,9 +33,9 @@ def anonymous_slides(
     """Return the same slides under keys of their content, and what opens them by those keys.
 
     The order stays, and so do groups of patients, who are numbered. A second copy of the same
-    content gets a key with a number. A file that cannot be read has no
-    content to name it by, and is named by its place in the list. Columns other than the patient's
-    stay, as slides may be weighted by them.
+    content gets a key with a number. A file that cannot be read has no content to name it by, and
+    is named by its place in the list. Columns other than the patient's stay, as slides may be
+    weighted by them.
 
     Args:
         entries: As they were listed.

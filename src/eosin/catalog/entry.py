@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import final
 
+from eosin.backends.mpp import SANE_MPP
 from eosin.errors import InputError
 
 Value = str | float | bool | None
@@ -15,8 +16,6 @@ MPP_COLUMNS = (
     *("microns_per_pixel", "micron_per_pixel", "pixel_size_um"),
 )
 """Columns, in lower case, that say the microns per level-0 pixel; the first goes before others."""
-
-LEAST_MPP, MOST_MPP = 0.05, 20.0
 
 PATIENT_COLUMN = "patient"
 """Column that says which slides are of one person."""
@@ -84,10 +83,11 @@ def stated_mpp(row: Mapping[str, Value], where: str) -> float | None:
                 f"{where}: {column}={value!r} is no number of microns per pixel, such as 0.25; "
                 "correct it, or leave the field empty where you do not know"
             )
-        if not LEAST_MPP <= value <= MOST_MPP:
+        least, most = SANE_MPP
+        if not least <= value <= most:
             raise InputError(
-                f"{where}: {column}={value:g} is outside {LEAST_MPP} to {MOST_MPP} microns per "
-                "pixel; correct it, or leave the field empty"
+                f"{where}: {column}={value:g} is outside {least} to {most} microns per pixel; "
+                "correct it, or leave the field empty"
             )
         stated[column] = value
     by_hand = [x for column, x in stated.items() if column.strip().lower() == MPP_COLUMNS[0]]

@@ -14,7 +14,7 @@ from eosin.recipes import RECIPES, recipe_config
 from eosin.train.config import TrainConfig
 
 if TYPE_CHECKING:
-    from eosin.backends import AutoBackend
+    from eosin.backends.base import SlideBackend
     from eosin.catalog import SlideEntry
     from eosin.tissue import MaskStore, TissueSource
 
@@ -88,11 +88,20 @@ class Chosen(NamedTuple):
     """What the arguments come to."""
 
     entries: "tuple[SlideEntry, ...]"
-    backend: "AutoBackend"
+    backend: "SlideBackend"
     masks: "MaskStore | None"
     """Of the scan whose index was given."""
     left_out: dict[str, str]
     """Slides that are named and not used, with the reason."""
+
+    def anonymous(self) -> "Chosen":
+        """Return the same slides under keys of their content instead of their names."""
+        from eosin.catalog import anonymous_slides, without_names
+
+        entries, backend = anonymous_slides(self.entries, self.backend)
+        return self._replace(
+            entries=entries, backend=backend, left_out=without_names(self.left_out)
+        )
 
 
 def named_recipe(name: str) -> TrainConfig:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -18,10 +18,6 @@ from eosin.verbs.arguments import (
     choose,
     warn_of_other_masks,
 )
-
-if TYPE_CHECKING:
-    from eosin.backends.base import SlideBackend
-    from eosin.catalog import SlideEntry
 
 
 @dataclass(kw_only=True)
@@ -83,7 +79,6 @@ class EvaluateVerb:
 
 def embed(args: EmbedVerb) -> None:
     from eosin.appraisal import embed_with_progress, open_model
-    from eosin.catalog import anonymous_slides
     from eosin.sampling.grid import GridSampler
     from eosin.tissue.doubt import DETECTORS
 
@@ -98,18 +93,16 @@ def embed(args: EmbedVerb) -> None:
     detector = DETECTORS[args.tissue_detector]
     chosen = choose(args.slides, args.choice)
     warn_of_other_masks(chosen.masks, detector)
-    entries: tuple[SlideEntry, ...] = chosen.entries
-    backend: SlideBackend = chosen.backend
     if args.anonymous:
-        entries, backend = anonymous_slides(entries, backend)
+        chosen = chosen.anonymous()
     num_failed = embed_with_progress(
         encoder,
-        [entry.path for entry in entries],
+        [entry.path for entry in chosen.entries],
         args.out_dir,
         grid=grid,
         batch_size=args.batch_size,
         num_threads=args.num_threads,
-        backend=backend,
+        backend=chosen.backend,
         masks=chosen.masks,
         tissue_source=detector,
     )

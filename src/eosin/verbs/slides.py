@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -20,10 +20,6 @@ from eosin.verbs.arguments import (
     named_recipe,
     warn_of_other_masks,
 )
-
-if TYPE_CHECKING:
-    from eosin.backends.base import SlideBackend
-    from eosin.catalog import SlideEntry
 
 
 @dataclass(kw_only=True)
@@ -165,7 +161,6 @@ def manifest(args: ManifestVerb) -> None:
 
 
 def preview(args: PreviewVerb) -> None:
-    from eosin.catalog import anonymous_slides, without_names
     from eosin.report.page import check_page
     from eosin.report.preview import write_preview
 
@@ -173,17 +168,15 @@ def preview(args: PreviewVerb) -> None:
     config = args.tissue.applied_to(args.config, args.recipe)
     chosen = choose(args.slides, args.choice)
     warn_of_other_masks(chosen.masks, config.data.tissue_detector)
-    entries: tuple[SlideEntry, ...] = chosen.entries
-    backend: SlideBackend = chosen.backend
     if args.anonymous:
-        entries, backend = anonymous_slides(entries, backend)
+        chosen = chosen.anonymous()
     write_preview(
         args.out,
         config,
-        entries,
-        backend,
+        chosen.entries,
+        chosen.backend,
         title=args.recipe,
         mask_store=chosen.masks,
-        left_out=without_names(chosen.left_out) if args.anonymous else chosen.left_out,
+        left_out=chosen.left_out,
     )
     print(args.out)
