@@ -345,3 +345,36 @@ def test_glass_and_tissue_are_no_masks(tmp_path: Path):
     for number, image in enumerate((white, smooth_tissue(600, 600))):
         with AutoBackend().open(write(tmp_path / f"{number}.tif", image)) as slide:
             HSVTissueDetector().tissue(slide)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(9, ""), (8, ""), (1, "Aperio Image Library v11\r\nmacro 512x512"), (1, "label 512x512")],
+)
+@pytest.mark.parametrize("aperio", [True, False])
+def test_a_page_that_the_file_calls_a_macro_is_no_level_whatever_it_shows(
+    tmp_path: Path, kind: int, text: str, aperio: bool
+):
+    """Row 26: a flat macro became a level, and the slide was taken for a mask."""
+    image = landmark(2048, 2048)
+    flat = np.full((512, 512, 3), 200, np.uint8)
+    flat[100:400, 100:400] = (90, 60, 120)
+    with tifffile.TiffWriter(tmp_path / "a.svs") as tiff:
+        for page, subfiletype, description in (
+            (image, 0, "Aperio Image Library v11|MPP = 0.5" if aperio else "made"),
+            (image[::4, ::4], 1, ""),
+            (flat, kind, text),
+        ):
+            tiff.write(
+                np.ascontiguousarray(page),
+                tile=(TILE, TILE),
+                photometric="rgb",
+                compression="deflate",
+                subfiletype=subfiletype,
+                description=description,
+                metadata=None,
+            )
+    with AutoBackend().open(tmp_path / "a.svs") as slide:
+        assert [level.width for level in slide.info.levels] == [2048, 512]
+        assert any("calls it a macro" in note for note in slide.info.notes)
+        assert HSVTissueDetector().tissue(slide).tissue_fraction > 0.3

@@ -30,7 +30,7 @@ def test_one_bad_cell_is_refused_by_its_row_and_value(tmp_path: Path, column: st
     """One such cell made text of the column, and every override was dropped without a word."""
     table = write(tmp_path, column, "0.25", bad, "0.5")
     shown = bad.strip('"')
-    with pytest.raises(InputError, match=rf"slides\.csv, row 2: {column}='?{shown}|row 1: .*='0"):
+    with pytest.raises(InputError, match=rf"slides\.csv, row 2: {column}='?{shown}"):
         list_slides(table)
 
 
@@ -48,7 +48,9 @@ def test_two_columns_that_differ_are_refused_and_an_override_goes_before(tmp_pat
     assert overrides(table) == {"a.svs": 0.5, "b.svs": 0.25}
 
 
-@pytest.mark.parametrize("column", ["mpp_x", "resolution", "pixel_size", "Magnification"])
+@pytest.mark.parametrize(
+    "column", ["mpp_x", "resolution", "pixel_size", "Magnification", "mpp_level0", "slide mpp"]
+)
 def test_a_column_of_uncertain_meaning_is_named(
     tmp_path: Path, column: str, caplog: pytest.LogCaptureFixture
 ):

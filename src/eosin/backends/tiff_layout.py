@@ -57,6 +57,9 @@ _BEYOND = 2**62
 _MAX_PAGES = 1024
 _MAX_DESCRIPTION_BYTES = 2**26
 _BYTE_TYPES = (1, 2, 6, 7)
+_NO_LEVEL = 4 | 8
+"""Bits of NewSubfileType: a transparency mask, and what Aperio marks a macro with."""
+_CALLED_OTHERWISE = re.compile(r"^(macro|label|thumbnail)\b", re.MULTILINE | re.IGNORECASE)
 """Types of TIFF tags that hold text, whatever they are called."""
 _UM_OF_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
@@ -354,6 +357,9 @@ def _level_pages(
     all_tiled = vendor in ("aperio", "philips")
     levels, unmarked = [], 0
     for page in (page for page in others if page.is_tiled):
+        if int(page.subfiletype) & _NO_LEVEL or _CALLED_OTHERWISE.search(description(page)):
+            notes.append("a page is left out: the file calls it a macro, a label or a mask")
+            continue
         is_marked = all_tiled or page.is_reduced
         is_one = is_marked or (_why_no_rgb_tiles(page) is None and _fits_unmarked(first, page))
         if not is_one:

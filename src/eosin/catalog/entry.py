@@ -1,5 +1,6 @@
 """One slide of a list: where it is and what is known about it before it is opened."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -16,6 +17,8 @@ MPP_COLUMNS = (
     *("microns_per_pixel", "micron_per_pixel", "pixel_size_um"),
 )
 """Columns, in lower case, that say the microns per level-0 pixel; the first goes before others."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 PATIENT_COLUMN = "patient"
 """Column that says which slides are of one person."""
@@ -62,6 +65,15 @@ def mpp_overrides(entries: Sequence[SlideEntry]) -> dict[str, float]:
         if mpp is not None:
             overrides[entry.path] = mpp
     return overrides
+
+
+def says_no_number(row: Mapping[str, Value]) -> bool:
+    """Return whether a row has words where microns per pixel belong, not a number as text."""
+    return any(
+        isinstance(value, str) and not _NUMBER.fullmatch(value.strip())
+        for column, value in row.items()
+        if column.strip().lower() in MPP_COLUMNS
+    )
 
 
 def stated_mpp(row: Mapping[str, Value], where: str) -> float | None:

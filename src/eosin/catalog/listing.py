@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eosin.backends.files import find_slides
-from eosin.catalog.entry import SlideEntry, Value, stated_mpp
+from eosin.catalog.entry import MPP_COLUMNS, SlideEntry, Value, says_no_number, stated_mpp
 from eosin.catalog.table import TABLE_SUFFIXES, read_table, require_columns
 from eosin.catalog.tcga import TCGA_COLUMNS, tcga_columns
 from eosin.catalog.where import select
@@ -27,7 +27,7 @@ Slides = Path | str | Sequence[Path | str]
 _NOT_METADATA = ("path", "name", "fingerprint")
 _NUM_NAMED = 3
 _ALIKE_MPP = re.compile(
-    r"mpp[ _-]?[xy0]|level0[ _-]?mpp|resolution|pixel[ _-]?(size|spacing|width|height)"
+    r".*mpp[ _-].*|.*[ _-]mpp|mpp\d|resolution|pixel[ _-]?(size|spacing|width|height)"
     r"|magnification",
     re.IGNORECASE,
 )
@@ -104,9 +104,16 @@ def _read_entries(table: Path, left_out: dict[str, str]) -> tuple[list[SlideEntr
     ]
     _refuse_repeated(table, [entry.path for entry in entries])
     if not is_index:
-        for number, row in enumerate(rows, start=1):
+        # One word makes text of a whole column: rows that hold numbers all the same are not at
+        # fault, and looked at last.
+        numbered = sorted(enumerate(rows, start=1), key=lambda one: not says_no_number(one[1]))
+        for number, row in numbered:
             stated_mpp(row, f"{table}, row {number}")
-        alike = [name for name in rows[0] if _ALIKE_MPP.fullmatch(name.strip())]
+        alike = [
+            name
+            for name in rows[0]
+            if _ALIKE_MPP.fullmatch(name.strip()) and name.strip().lower() not in MPP_COLUMNS
+        ]
         if alike:
             logger.warning(
                 "%s: column %s is not used; if it holds microns per level-0 pixel, call it mpp",
